@@ -1,0 +1,46 @@
+"""Run all tests: sets up a ComfyUI and pytest, then runs the tests with the ComfyUI's own Python.
+
+    python3 dev/test.py                     everything
+    python3 dev/test.py tests/dev -k lock   any arguments of pytest, with paths from this project's root
+    python3 dev/test.py --comfyui PATH      against a ComfyUI of your own, which is only read
+"""
+
+if not __package__:
+    from pack import load
+
+    load()
+
+import argparse
+import os
+import sys
+
+from same_subject.dev import host as hosts
+from same_subject.dev import pack
+
+
+def main(arguments=None):
+    """Run the command; returns pytest's exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="dev/test.py", description=__doc__.splitlines()[0], add_help=False)
+    parser.add_argument("--comfyui")
+    options, for_pytest = parser.parse_known_args(arguments)
+    if hosts.inside():
+        return run_pytest(for_pytest)
+    with hosts.plain_errors():
+        host = hosts.find(options.comfyui)
+        tools = hosts.test_tools(host)
+        print(f"Testing with ComfyUI {host.version} in {host.root}", flush=True)
+        return hosts.continue_inside(host, __file__, for_pytest, tools)
+
+
+def run_pytest(arguments):
+    """Run pytest in this process, from the project's root but without that root on `sys.path`."""
+    import pytest
+
+    sys.path[:] = [entry for entry in sys.path if entry != str(pack.ROOT / "dev")]
+    os.chdir(pack.ROOT)
+    return int(pytest.main(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
