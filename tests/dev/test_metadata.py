@@ -1,0 +1,45 @@
+"""What the registry and a newcomer read about the pack is well formed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import same_subject
+
+ROOT = Path(same_subject.__file__).resolve().parent
+
+
+def weight_files():
+    yaml = pytest.importorskip("yaml")
+    return yaml.safe_load((ROOT / "models.yaml").read_text(encoding="utf-8"))["models"]
+
+
+def test_every_weight_file_states_the_same_seven_facts():
+    for entry in weight_files():
+        assert list(entry) == ["file", "url", "sha256", "bytes", "folder", "licence", "use"]
+        assert entry["url"].startswith("https://huggingface.co/") and "/resolve/" in entry["url"]
+        assert entry["sha256"] is None or re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+        assert entry["bytes"] is None or entry["bytes"] > 10**6
+        assert entry["folder"] in ("models/checkpoints", "models/diffusion_models")
+
+
+def test_no_weight_file_is_listed_twice():
+    entries = weight_files()
+    assert len({entry["file"] for entry in entries}) == len(entries)
+    hashes = [entry["sha256"] for entry in entries if entry["sha256"]]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_registry_metadata_registers_no_second_web_folder():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    comfy = text.split("[tool.comfy]")[1].split("\n[")[0]
+    assert 'PublisherId = "same-subject"' in comfy
+    assert not re.search(r"^web\s*=", comfy, flags=re.MULTILINE)  # the host would load every script twice
+    assert re.search(r'^name = "comfyui-same-subject"$', text, flags=re.MULTILINE)
+
+
+def test_the_registry_archive_holds_what_the_nodes_need_and_no_more():
+    left_out = {line.rstrip("/") for line in (ROOT / ".comfyignore").read_text(encoding="utf-8").split()}
+    assert {"tests", "research", "dev"} <= left_out
+    assert not left_out & {"nodes", "js", "demo", "workflows", "__init__.py", "models.yaml"}
