@@ -1,0 +1,187 @@
+"""The demo command: what it refuses, the graph it sends, the pictures it draws."""
+
+import copy
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from same_subject.dev import demo, server
+from same_subject.dev import host as hosts
+
+GRAPH = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "some.safetensors"}},
+    "2": {"class_type": "LoadImage", "inputs": {"image": "own_1.png"}},
+    "3": {"class_type": "LoadImage", "inputs": {"image": "own_2.png"}},
+    "4": {"class_type": "JediReferences", "inputs": {"images.image0": ["2", 0], "images.image1": ["3", 0],
+                                                     "captions": "one\ntwo"}},
+    "5": {"class_type": "JediJointSet", "inputs": {"prompts": "a\nb", "pictures": 4, "width": 0, "height": 0,
+                                                   "reference_seed": 0, "references": ["4", 0]}},
+    "6": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 20}},
+}  # fmt: skip
+
+
+def safetensors(path, shapes, cut=0):
+    """A file with a safetensors header for these shapes, its data cut short by some bytes."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [end, end + 8]}
+        end += 8
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * (end - cut))
+    return path
+
+
+def checkpoint(path, width, **more):
+    unet = "model.diffusion_model."
+    return safetensors(
+        path,
+        {
+            f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
+            f"{unet}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, width),
+            f"{unet}middle_block.1.transformer_blocks.0.attn2.to_k.weight": (1280, width),
+        },
+        **more,
+    )
+
+
+# -- checkpoints ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width, family", [(768, "sd15"), (1024, "sd2"), (2048, "sdxl")])
+def test_the_family_is_read_from_the_header(tmp_path, width, family):
+    assert demo.family_of(checkpoint(tmp_path / "a.safetensors", width)) == family
+
+
+@pytest.mark.parametrize("shapes", [{"lora_up.weight": (4, 4)}, {"model.diffusion_model.x.attn2.to_k.weight": (8, 1280)}])
+def test_a_file_that_is_no_full_checkpoint_is_refused(tmp_path, shapes):
+    with pytest.raises(hosts.SetupError, match="is no full Stable Diffusion 1.5, 2 or XL checkpoint"):
+        demo.family_of(safetensors(tmp_path / "a.safetensors", shapes))
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    with pytest.raises(hosts.SetupError, match="the download was cut short, repeat it"):
+        demo.family_of(checkpoint(tmp_path / "a.safetensors", 768, cut=3))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", struct.pack("<Q", 5) + b"[1,2]", b"\xff" * 64])
+def test_what_is_no_safetensors_file_is_refused(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(hosts.SetupError, match="is not a safetensors file, or is damaged"):
+        demo.family_of(path)
+
+
+# -- the command line -----------------------------------------------------------------------------
+
+
+def refusal(*arguments):
+    with pytest.raises(hosts.SetupError) as caught:
+        demo.check(demo.parse([str(argument) for argument in arguments]))
+    return str(caught.value)
+
+
+def test_what_cannot_work_is_refused_before_set_up(tmp_path):
+    picture = tmp_path / "a.png"
+    picture.touch()
+    model = checkpoint(tmp_path / "a.safetensors", 768)
+    assert "there is no such file" in refusal("--reference", tmp_path / "none.png")
+    assert "there is no such file" in refusal("--checkpoint", tmp_path / "none", "--reference", picture)
+    assert "needs --reference" in refusal("--checkpoint", model)
+    assert "2 captions for 1 references" in refusal("--reference", picture, "--caption", "a", "b")
+    assert "give a multiple of 8" in refusal("--size", 100)
+    assert "give a number from 0" in refusal("--seed", -1)
+    demo.check(demo.parse(["--checkpoint", str(model), "--reference", str(picture), "--prompt", "a dog"]))
+
+
+def test_references_and_prompts_may_be_repeated_or_listed():
+    options = demo.parse(["--reference", "a.png", "b.png", "--reference", "c.png", "--prompt", "x", "--prompt", "y"])
+    assert options.reference == [Path("a.png"), Path("b.png"), Path("c.png")]
+    assert options.prompt == ["x", "y"]
+
+
+# -- the graph ------------------------------------------------------------------------------------
+
+
+def test_the_graph_gets_as_many_references_as_are_given():
+    graph = demo.fill_graph(GRAPH, references=["a.png", "b.png", "c.png"], captions=[])
+    inputs = graph["4"]["inputs"]
+    assert sorted(name for name in inputs if name.startswith("images")) == [f"images.image{i}" for i in range(3)]
+    loaded = [graph[inputs[f"images.image{i}"][0]]["inputs"]["image"] for i in range(3)]
+    assert loaded == ["a.png", "b.png", "c.png"] and inputs["captions"] == ""
+    assert sum(node["class_type"] == "LoadImage" for node in graph.values()) == 3
+
+
+def test_values_that_are_not_given_stay_and_the_graph_itself_is_not_changed():
+    before = copy.deepcopy(GRAPH)
+    graph = demo.fill_graph(GRAPH, references=["a.png", "b.png"])
+    assert before == GRAPH
+    assert graph["5"] == GRAPH["5"] and graph["6"] == GRAPH["6"] and graph["1"] == GRAPH["1"]
+    assert graph["4"]["inputs"]["captions"] == "one\ntwo"
+
+
+def test_values_that_are_given_reach_their_nodes():
+    graph = demo.fill_graph(
+        GRAPH, ["a.png"], ["a\ntoy"], ["x", "y", "z"], seed=7, steps=3, size=1024, checkpoint="mine.safetensors"
+    )
+    assert graph["1"]["inputs"]["ckpt_name"] == "mine.safetensors"
+    assert graph["4"]["inputs"]["captions"] == "a toy"
+    assert graph["5"]["inputs"] == {**GRAPH["5"]["inputs"], "prompts": "x\ny\nz", "pictures": 0, "width": 1024,
+                                    "height": 1024, "reference_seed": 7}  # fmt: skip
+    assert graph["6"]["inputs"] == {"seed": 7, "steps": 3}
+
+
+@pytest.mark.parametrize("prompts", [["a"], ["a", "b"], ["a\nlong one", "b"]])
+def test_prompts_come_back_as_they_went_in(prompts):
+    assert demo.split_prompts(demo.join_prompts(prompts)) == prompts
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def test_the_contact_sheet_shows_every_picture_whatever_its_shape(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    sizes = [(128, 128), (64, 200), (900, 300), (16, 16), (256, 256)]
+    paths = []
+    for number, size in enumerate(sizes):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", size, (200, 0, 0)).save(paths[-1])
+    sheet = tmp_path / "sheet.png"
+    captions = ["a " * 60, "", "short", "x", "y"]
+    demo.draw_contact_sheet(sheet, [("References", paths[:1], captions[:1]), ("Generated", paths, captions)])
+    with Image.open(sheet) as picture:
+        red = sum(count for count, colour in picture.getcolors(2**24) if colour == (200, 0, 0))
+        assert picture.width == 16 + 4 * (256 + 16)
+    whole = 2 * 256 * 256  # the first picture stands in both rows, twice as large
+    assert red == whole + 64 * 200 + 256 * 85 + 256 * 256 + 256 * 256
+
+
+def test_a_file_that_is_no_picture_is_refused(tmp_path):
+    pytest.importorskip("PIL")
+    path = tmp_path / "a.png"
+    path.write_bytes(b"not a picture")
+    with pytest.raises(hosts.SetupError, match="cannot be read as a picture"):
+        demo.check_pictures([path])
+
+
+# -- the server's answers -------------------------------------------------------------------------
+
+
+def test_a_refused_graph_becomes_a_message_with_node_and_input():
+    error = {"type": "value_smaller_than_min", "message": "Value -1 smaller than min of 1", "details": "width"}
+    refused = server.answer_error(
+        "/prompt", 400, json.dumps({"error": {}, "node_errors": {"7": {"class_type": "X", "errors": [error]}}}).encode()
+    )
+    assert isinstance(refused, server.Refused)
+    assert str(refused) == "X (node 7): Value -1 smaller than min of 1: width"
+    assert "404" in str(server.answer_error("/view", 404, b"gone"))
+
+
+def test_a_link_to_the_pack_is_removed_without_touching_the_pack(tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "file").touch()
+    server.link_folder(tmp_path / "pack", tmp_path / "link")
+    assert (tmp_path / "link" / "file").exists()
+    server.unlink_folder(tmp_path / "link")
+    assert not (tmp_path / "link").exists() and (tmp_path / "pack" / "file").exists()
