@@ -1,0 +1,1 @@
+"""The loader of the small models that ship with the pack."""

@@ -1,0 +1,31 @@
+"""The one list of the pack's nodes, in data-flow order."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import ComfyExtension, io
+
+from .demo.nodes import LoadDemoModel
+from .host import folders
+from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
+
+NODES = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+
+
+class SameSubjectExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        folders.register()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [node for node in NODES if _usable(node)]
+
+
+def _usable(node: type[io.ComfyNode]) -> bool:
+    """Whether a node's schema can be built; the host would drop the whole pack for one that cannot."""
+    try:
+        node.GET_SCHEMA()
+    except Exception:
+        logging.exception("Same Subject: node %s could not be described and is left out", node.__name__)
+        return False
+    return True

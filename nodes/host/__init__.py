@@ -1,0 +1,1 @@
+"""Everything that touches ComfyUI: hooks on its model, its text encoder and VAE, files, folders, sockets."""

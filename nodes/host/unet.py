@@ -1,0 +1,77 @@
+"""What the model on a MODEL socket is: its attention blocks, its channels, its file's channel order."""
+
+from __future__ import annotations
+
+from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+from ..joint import settings
+from . import weights
+
+METADATA_KEY = "jedi.channel_order"
+
+
+def attention_blocks(model) -> list[tuple[str, int]]:
+    """The blocks with self-attention, as the host's hooks name them: ("input", 1), ..., ("middle", 0), ...
+
+    Raises if the model is not a UNet for pictures.
+    """
+    unet = model.model.diffusion_model
+    blocks = {}
+    if isinstance(unet, UNetModel):
+        groups = {"input": unet.input_blocks, "middle": [unet.middle_block], "output": unet.output_blocks}
+        for name, group in groups.items():
+            for number, block in enumerate(group):
+                layers = list(block) if block is not None else []
+                if any(isinstance(layer, SpatialTransformer) for layer in layers):
+                    blocks[name, number] = layers
+    video = any(isinstance(layer, SpatialVideoTransformer) for layers in blocks.values() for layer in layers)
+    if video or not blocks:
+        raise ValueError(
+            f"JeDi: the model is a {type(model.model).__name__} ({type(unet).__name__}), but needs a UNet for pictures with "
+            "attention (Stable Diffusion 1.5, 2 or XL). Load such a checkpoint."
+        )
+    return list(blocks)
+
+
+def channel_order(model, wanted: str) -> str | None:
+    """The order of the input channels of a 9-channel UNet, or None for a plain 4-channel one.
+
+    wanted: one of CHANNEL_ORDERS, or AUTO for what the metadata of the model's file says. A 9-channel file
+    that says nothing is refused: both orders have the same shapes, and the wrong one paints noise.
+    """
+    latent = model.get_model_object("latent_format").latent_channels
+    channels = model.model.model_config.unet_config["in_channels"]
+    if channels == latent:
+        return None
+    if channels != 2 * latent + 1:
+        raise ValueError(
+            f"JeDi: the model takes {channels} input channels, but needs {latent} (a text-to-image model) or "
+            f"{2 * latent + 1} (a JeDi or inpainting model). Load such a checkpoint."
+        )
+    if wanted != settings.AUTO:
+        return _known(wanted, "`channel_order` of JeDi Options")
+    path = weights.path_of(model)
+    said, why = None, "the model does not tell which file it came from"
+    if path is not None:
+        try:
+            said = weights.read_metadata(path).get(METADATA_KEY)
+            why = f"{path.name} has no metadata `{METADATA_KEY}`"
+        except ValueError as problem:
+            why = str(problem)
+    if said is None:
+        raise ValueError(
+            f"JeDi: the model takes {channels} input channels, and their order is not known: {why}. Connect JeDi Options "
+            f"and set `channel_order` to `{settings.CHANNEL_ORDERS[0]}` (JeDi) or `{settings.CHANNEL_ORDERS[1]}` "
+            "(Stable Diffusion inpainting)."
+        )
+    return _known(said, f"metadata `{METADATA_KEY}` of {path.name}")
+
+
+def _known(order: str, source: str) -> str:
+    if order not in settings.CHANNEL_ORDERS:
+        raise ValueError(
+            f"JeDi: {source} is `{order}`, but needs to be one of {', '.join(f'`{known}`' for known in settings.CHANNEL_ORDERS)}. "
+            "Set `channel_order` of JeDi Options to the one that the checkpoint was trained with."
+        )
+    return order

@@ -1,0 +1,74 @@
+"""Coupled self-attention: the pictures of a set attend to each other (JeDi, section 3.2, figure 6).
+
+Queries, keys and values are [B, L, D], heads still folded into D; B rows are set-major, and the first
+M of the N rows of a set are the generated pictures. `attend(q, k, v)` is any self-attention kernel on
+such tensors. Used by the nodes and by training alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def couple(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pictures: int, attend: Attend) -> torch.Tensor:
+    """Attention of every token to every token of its set (the supplement's listing of `forward`).
+
+    q, k, v: [S * N, L, D] with N = ``pictures``; q may hold fewer tokens than k and v (token merging).
+    Returns [S * N, L of q, D]. With one picture a set this is `attend(q, k, v)` to the bit.
+    """
+    joined = (rearrange(x, "(s n) l d -> s (n l) d", n=pictures) for x in (q, k, v))
+    return rearrange(attend(*joined), "s (n l) d -> (s n) l d", n=pictures)
+
+
+def couple_apart(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend) -> torch.Tensor:
+    """Attention without references: generated rows see generated rows, a reference sees itself.
+
+    What a reference-free branch needs: a generated row that saw a reference row would still be
+    conditioned on the reference, which is present there with noise.
+    """
+    if not references:
+        return couple(q, k, v, generated, attend)
+    size = generated + references
+    made, kept = slice(None, generated), slice(generated, None)
+    return _join(
+        couple(*(_part(x, size, made) for x in (q, k, v)), generated, attend),
+        attend(*(_part(x, size, kept) for x in (q, k, v))),
+        size,
+        generated,
+    )
+
+
+def couple_references_only(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend) -> torch.Tensor:
+    """Generated rows see the whole set, references see only references.
+
+    Departure from the paper, where every row sees every row: cheaper, and references are then encoded
+    without looking at pictures that are still noise.
+    """
+    if not references:
+        return couple(q, k, v, generated, attend)
+    size = generated + references
+    made, kept = slice(None, generated), slice(generated, None)
+    q_made = rearrange(_part(q, size, made), "(s m) l d -> s (m l) d", m=generated)
+    k_all, v_all = (rearrange(x, "(s n) l d -> s (n l) d", n=size) for x in (k, v))
+    return _join(
+        rearrange(attend(q_made, k_all, v_all), "s (m l) d -> (s m) l d", m=generated),
+        couple(*(_part(x, size, kept) for x in (q, k, v)), references, attend),
+        size,
+        generated,
+    )
+
+
+def _part(x: torch.Tensor, size: int, which: slice) -> torch.Tensor:
+    """Some rows of every set: [S * N, L, D] -> [S * n, L, D]."""
+    return x.unflatten(0, (-1, size))[:, which].flatten(0, 1)
+
+
+def _join(made: torch.Tensor, kept: torch.Tensor, size: int, generated: int) -> torch.Tensor:
+    """Undo `_part`: [S * M, L, D] and [S * R, L, D] -> [S * N, L, D]."""
+    both = (made.unflatten(0, (-1, generated)), kept.unflatten(0, (-1, size - generated)))
+    return torch.cat(both, dim=1).flatten(0, 1)

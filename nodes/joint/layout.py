@@ -1,0 +1,112 @@
+"""Which row of a batch is which picture of which set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+MOST_PICTURES = 64
+"""Most pictures to generate in a set; noise indices of set s start at s * MOST_PICTURES."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """S sets of M generated pictures and R references: B = S * (M + R) rows, set-major, generated first.
+
+    Generated rows come first so that the host's live preview, which shows row 0, shows one of them.
+    """
+
+    sets: int
+    pictures: int
+    references: int
+
+    @property
+    def size(self) -> int:
+        """N, pictures in a set."""
+        return self.pictures + self.references
+
+    @property
+    def rows(self) -> int:
+        """B, rows of the whole batch."""
+        return self.sets * self.size
+
+    @property
+    def generated_rows(self) -> list[int]:
+        return [row for row in range(self.rows) if row % self.size < self.pictures]
+
+    @property
+    def reference_rows(self) -> list[int]:
+        return [row for row in range(self.rows) if row % self.size >= self.pictures]
+
+    @property
+    def noise_index(self) -> list[int]:
+        """The host's `batch_index`, B entries: picture j of set s always draws noise s * 64 + j.
+
+        So a picture keeps its noise when M or S changes. References share the index of the set's first
+        picture; whatever is drawn for them is replaced by the set's own noise.
+        """
+        return [
+            (row // self.size) * MOST_PICTURES + (row % self.size if row % self.size < self.pictures else 0)
+            for row in range(self.rows)
+        ]
+
+    def describe(self) -> str:
+        return (
+            f"{self.rows} rows ({self.sets} set{'s' * (self.sets != 1)} of "
+            f"{self.pictures} generated + {self.references} reference pictures)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class JointSet:
+    """A joint set: where its rows are, and the references as the sampler must see them.
+
+    references: clean latents as the VAE gives them, [R, C, H, W]. noise: one fixed epsilon a
+    reference and set, [S, R, C, H, W]. key: names this set in its conditioning, so that another
+    set's conditioning is noticed.
+    """
+
+    layout: Layout
+    references: torch.Tensor
+    noise: torch.Tensor
+    key: str
+
+    def reference_latents(self) -> torch.Tensor:
+        """The clean latents of every reference row, [S * R, C, H, W], in row order."""
+        return self.references.repeat(self.layout.sets, 1, 1, 1)
+
+    def reference_noise(self) -> torch.Tensor:
+        """The epsilon of every reference row, [S * R, C, H, W], in row order."""
+        return self.noise.flatten(0, 1)
+
+    def latent(self) -> torch.Tensor:
+        """The batch a sampler starts from, [B, C, H, W]: zeros to generate, clean latents to keep."""
+        latent = self.references.new_zeros((self.layout.rows, *self.references.shape[1:]))
+        latent[self.layout.reference_rows] = self.reference_latents()
+        return latent
+
+
+def draw_noise(seed: int, sets: int, references: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """One fixed epsilon for each reference of each set, [S, R, *shape], each from its own generator.
+
+    The paper leaves open whether epsilon is drawn once or at every step. It is drawn once here, so
+    that a reference follows one diffusion path whatever the sampler does with its own noise.
+    """
+
+    def draw(number: int, position: int) -> torch.Tensor:
+        digest = hashlib.sha256(f"{seed}/{number}/{position}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.randn(shape, generator=generator)
+
+    noise = [draw(number, position) for number in range(sets) for position in range(references)]
+    return torch.stack(noise).unflatten(0, (sets, references)) if noise else torch.zeros(sets, 0, *shape)
+
+
+def key_of(layout: Layout, texts: list[str], *tensors: torch.Tensor) -> str:
+    """A name for a set made of what it holds: equal sets have equal names."""
+    digest = hashlib.sha256(repr((layout, texts)).encode())
+    for tensor in tensors:
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

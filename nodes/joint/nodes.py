@@ -1,0 +1,382 @@
+"""The JeDi nodes, in data-flow order."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..host import encoding, sockets, tagging, unet
+from ..host.sampling import JointSampling
+from . import guidance, layout, picking, prompts, references, settings
+
+CATEGORY = "JeDi"
+MOST_REFERENCES = 16
+
+
+class ReferencePictures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        picture = io.Image.Input("image", tooltip="A picture of the subject, of any size, or a batch of pictures of one size.")
+        mask = io.Mask.Input("mask", optional=True, tooltip="White where the subject of the picture with the same place is.")
+        return io.Schema(
+            node_id="JediReferences",
+            display_name="Reference Pictures",
+            category=CATEGORY,
+            description="Gathers pictures of one subject, each with its caption.",
+            search_aliases=["jedi references", "subject pictures", "reference images", "same subject", "ip adapter", "dreambooth"],
+            inputs=[
+                io.Autogrow.Input(
+                    "images",
+                    template=io.Autogrow.TemplatePrefix(picture, prefix="image", min=1, max=MOST_REFERENCES),
+                    tooltip="Pictures of one subject. Connect one and the next input appears; batches count as several.",
+                ),
+                io.String.Input(
+                    "captions",
+                    multiline=True,
+                    default="",
+                    tooltip="What each picture shows, one line a picture, in their order. A single line serves all; empty is allowed.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(references.FITS),
+                    tooltip="How a picture gets the set's size: crop cuts its edges, pad adds background, stretch distorts it.",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=list(references.BACKGROUNDS),
+                    tooltip="What is shown where a mask blanks the background, and around padded pictures.",
+                ),
+                io.Autogrow.Input(
+                    "masks",
+                    template=io.Autogrow.TemplatePrefix(mask, prefix="mask", min=0, max=MOST_REFERENCES),
+                    optional=True,
+                    tooltip="White = subject; the rest is blanked. None, one for all, or one a picture. Any size. Transparency in a picture works too.",
+                ),
+                io.Boolean.Input(
+                    "invert_masks",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Switch on for masks that are white on the background, such as the one Load Image makes of transparency.",
+                ),
+                sockets.References.Input(
+                    "previous", optional=True, tooltip="More pictures of the subject, from another Reference Pictures node; they come first."
+                ),
+            ],
+            outputs=[sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")],
+        )
+
+    @classmethod
+    def execute(cls, images, captions, fit, background, masks=None, invert_masks=False, previous=()) -> io.NodeOutput:
+        pictures = [picture for batch in images.values() if batch is not None for picture in batch]
+        given = [mask for batch in (masks or {}).values() if batch is not None for mask in batch.reshape(-1, *batch.shape[-2:])]
+        given = [1 - mask for mask in given] if invert_masks else given
+        captions = prompts.split_captions(captions, len(pictures))
+        return io.NodeOutput((*previous, *references.gather(pictures, given, captions, fit, background)))
+
+
+class JointSetNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JediJointSet",
+            display_name="Joint Set",
+            category=CATEGORY,
+            description="Makes a set of reference pictures and pictures to generate, each with its own prompt.",
+            search_aliases=["jedi set", "joint image", "same subject", "story", "consistent character", "batch prompts"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model; it encodes the references."),
+                sockets.References.Input("references", tooltip="Pictures of the subject, from Reference Pictures."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="One prompt a line, one line a picture to generate; a single prompt serves all pictures. For prompts of several "
+                    "lines put a line with only --- between them.",
+                ),
+                io.String.Input(
+                    "negative",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What to steer away from, for every picture of the set. Usually empty.",
+                ),
+                io.Int.Input(
+                    "pictures",
+                    default=0,
+                    min=0,
+                    max=layout.MOST_PICTURES,
+                    tooltip="Pictures to generate in a set; 0 means one for each prompt. They see each other, so they show one subject.",
+                ),
+                io.Int.Input(
+                    "sets",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="How many sets to make of the same references and prompts, with different noise. Sets do not see each other.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=8,
+                    tooltip="Width in pixels of every picture of the set; 0 takes the first reference's, rounded down.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=8,
+                    tooltip="Height in pixels of every picture of the set; 0 takes the first reference's, rounded down.",
+                ),
+                io.Int.Input(
+                    "reference_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    advanced=True,
+                    tooltip="Seed of the noise that the references are shown with. The pictures' own noise comes from the sampler's seed.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="Prompts and captions, one row a picture; for the sampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt at the same length; for the sampler."),
+                io.Latent.Output(display_name="latent", tooltip="The batch to denoise: pictures to generate, then references; for the sampler."),
+                sockets.Set.Output(display_name="joint_set", tooltip="What is where in the batch; for JeDi and Pick Pictures."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompts, pictures):
+        return _prompts_or_problem(prompts, pictures)
+
+    @classmethod
+    def execute(
+        cls, clip, vae, references, prompts, negative, pictures, sets, width, height, reference_seed
+    ) -> io.NodeOutput:
+        joint_set, texts = _joint_set(vae, references, _split(prompts, pictures), sets, width, height, reference_seed)
+        positive, null = encoding.encode_texts(clip, texts, negative, {tagging.SET_KEY: joint_set.key})
+        latent = {"samples": joint_set.latent(), "batch_index": joint_set.layout.noise_index}
+        return io.NodeOutput(positive, null, latent, joint_set)
+
+
+def _split(text: str, pictures: int) -> list[str]:
+    chosen = prompts.assign(prompts.split_prompts(text), pictures)
+    if len(chosen) > layout.MOST_PICTURES:
+        raise ValueError(
+            f"Joint Set: {len(chosen)} prompts were given, but a set holds at most {layout.MOST_PICTURES} pictures to generate. "
+            "Use several Joint Sets."
+        )
+    return chosen
+
+
+def _prompts_or_problem(text, pictures):
+    """True, or why the queue must not start. What is linked from another node is not known yet: None."""
+    if text is None or pictures is None:
+        return True
+    try:
+        _split(text, pictures)
+    except ValueError as problem:
+        return str(problem)
+    return True
+
+
+def _joint_set(vae, pictures, texts, sets, width, height, seed) -> tuple[layout.JointSet, list[str]]:
+    """The set, and the text of each of its rows. pictures: `references.Reference`s; texts: one a picture to generate."""
+    if not pictures:
+        raise ValueError("Joint Set: `references` is empty, but needs at least one picture. Connect Reference Pictures.")
+    step = vae.spacial_compression_encode()
+    first_height, first_width = pictures[0].picture.shape[:2]
+    width, height = ((wanted or own) // step * step for wanted, own in ((width, first_width), (height, first_height)))
+    if not width or not height:
+        raise ValueError(
+            f"Joint Set: the set's size would be {width}x{height}, but needs at least {step}x{step}. Set `width` and `height`."
+        )
+    clean = encoding.encode_pictures(vae, pictures, width, height)
+    where = layout.Layout(sets, len(texts), len(pictures))
+    noise = layout.draw_noise(seed, sets, len(pictures), tuple(clean.shape[1:]))
+    texts = [*texts, *(reference.caption for reference in pictures)] * sets
+    return layout.JointSet(where, clean, noise, layout.key_of(where, texts, clean, noise)), texts
+
+
+class JeDiOptions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        levels = {
+            "full": "The UNet's attention at the latent's own resolution: fine detail, and most of the cost.",
+            "half": "The UNet's attention at half the latent's resolution.",
+            "quarter": "The UNet's attention at a quarter of the latent's resolution.",
+            "eighth": "The UNet's attention at an eighth of the latent's resolution: overall shape and colour.",
+        }
+        return io.Schema(
+            node_id="JediOptions",
+            display_name="JeDi Options",
+            category=CATEGORY,
+            description="Less common choices for JeDi: where attention is coupled, and forms of the method to compare.",
+            search_aliases=["jedi advanced", "coupled attention", "channel order", "same subject options"],
+            inputs=[
+                io.Float.Input(
+                    "coupling_start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the schedule at which attention begins to be coupled: 0 = from pure noise on.",
+                ),
+                io.Float.Input(
+                    "coupling_end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Share of the schedule at which coupling ends: 1 = never."
+                ),
+                *(io.Boolean.Input(level, default=True, tooltip=f"Couple pictures here. {levels[level]}") for level in settings.LEVELS),
+                io.Combo.Input(
+                    "reference_attention",
+                    options=[settings.ALL_PICTURES, settings.REFERENCES_ONLY],
+                    tooltip="What references attend to. The paper: all pictures. References only is cheaper and departs from the paper.",
+                ),
+                io.Combo.Input(
+                    "null_references",
+                    options=[settings.ISOLATED, settings.LITERAL],
+                    tooltip="A branch without references. Isolated: generated pictures do not see them. Literal: as equation 3 is printed, where "
+                    "their noised form stays visible.",
+                ),
+                io.Combo.Input(
+                    "channel_order",
+                    options=[settings.AUTO, *settings.CHANNEL_ORDERS],
+                    tooltip="Input channels of a 9-channel model. Auto reads the file's metadata; Stable Diffusion inpainting files are "
+                    "noisy, mask, reference. Has no effect on 4-channel models.",
+                ),
+            ],
+            outputs=[sockets.Options.Output(display_name="options", tooltip="For JeDi.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, coupling_start, coupling_end):
+        return _window_or_problem("JeDi Options", "coupling_start", coupling_start, "coupling_end", coupling_end)
+
+    @classmethod
+    def execute(cls, coupling_start, coupling_end, reference_attention, null_references, channel_order, **levels) -> io.NodeOutput:
+        chosen = frozenset(level for level in settings.LEVELS if levels[level])
+        return io.NodeOutput(
+            settings.Options(coupling_start, coupling_end, chosen, reference_attention, null_references, channel_order)
+        )
+
+
+class ApplyJeDi(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JediApply",
+            display_name="JeDi",
+            category=CATEGORY,
+            description="Makes a model paint a joint set: its pictures attend to each other, and the references stay what they are.",
+            search_aliases=["jedi", "joint image diffusion", "same subject", "personalization", "coupled attention", "image guidance"],
+            inputs=[
+                io.Model.Input("model", tooltip="A Stable Diffusion 1.5, 2 or XL model, best one that was trained on joint sets (JeDi)."),
+                sockets.Set.Input("joint_set", tooltip="The set to paint, from Joint Set."),
+                io.Combo.Input(
+                    "guidance",
+                    options=list(guidance.MODES),
+                    tooltip="How the sampler's cfg acts. Joint: on text and references together. Text first favours the subject, image first "
+                    "the text; both add image_scale. Text only: on the text.",
+                ),
+                io.Float.Input(
+                    "image_scale",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Scale of the references for text first and image first; the sampler's cfg is the scale of the text. Others ignore it.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the schedule at which image guidance begins; before it, guidance is text only.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the schedule at which image guidance ends; after it, guidance is text only.",
+                ),
+                sockets.Options.Input("options", optional=True, tooltip="Less common choices, from JeDi Options."),
+            ],
+            outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, start_percent, end_percent):
+        return _window_or_problem("JeDi", "start_percent", start_percent, "end_percent", end_percent)
+
+    @classmethod
+    def execute(cls, model, joint_set, guidance, image_scale, start_percent, end_percent, options=None) -> io.NodeOutput:
+        chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options or settings.Options())
+        order = unet.channel_order(model, chosen.options.channel_order)
+        return io.NodeOutput(JointSampling(joint_set, chosen, order).install(model))
+
+
+def _window_or_problem(node: str, start_name: str, start, end_name: str, end):
+    """True, or why the queue must not start. None is a value that another node will give."""
+    for name, value in ((start_name, start), (end_name, end)):
+        if value is not None and not 0 <= value <= 1:
+            return f"{node}: `{name}` is {value}, but needs to be a share of the schedule in 0 to 1."
+    if start is not None and end is not None and start > end:
+        return f"{node}: `{start_name}` is {start}, after `{end_name}` {end}. Exchange them."
+    return True
+
+
+class PickPictures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        kind = io.MatchType.Template("pictures", allowed_types=[io.Latent, io.Image])
+        return io.Schema(
+            node_id="JediPick",
+            display_name="Pick Pictures",
+            category=CATEGORY,
+            description="Takes generated pictures, references or single pictures out of a sampled joint set.",
+            search_aliases=["jedi pick", "select pictures", "remove references", "latent from batch", "image from batch"],
+            inputs=[
+                io.MatchType.Input("samples", template=kind, tooltip="The whole batch: latents from the sampler, or pictures from VAE Decode."),
+                sockets.Set.Input("joint_set", tooltip="The set that was sampled, from Joint Set."),
+                io.Combo.Input("which", options=list(picking.CHOICES), tooltip="Generated pictures, references, or those named in indices."),
+                io.String.Input(
+                    "indices",
+                    default="0",
+                    tooltip="With which = index: places in each set, such as 0, 2-4. Generated pictures come first, then the references.",
+                ),
+            ],
+            outputs=[io.MatchType.Output(template=kind, id="picked", display_name="picked", tooltip="The chosen rows, in order, of the same type.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, which, indices):
+        if which is not None and which not in picking.CHOICES:
+            return f"Pick Pictures: `which` is {which!r}, but needs to be one of {', '.join(picking.CHOICES)}."
+        if which != picking.INDEX or indices is None:
+            return True
+        try:
+            picking.parse_indices(indices)
+        except ValueError as problem:
+            return str(problem)
+        return True
+
+    @classmethod
+    def execute(cls, samples, joint_set, which, indices) -> io.NodeOutput:
+        rows = picking.rows(joint_set.layout, which, indices)
+        if torch.is_tensor(samples):
+            picking.check_rows(joint_set.layout, samples.shape[0])
+            return io.NodeOutput(samples[rows])
+        count = samples["samples"].shape[0]
+        picking.check_rows(joint_set.layout, count)
+        picked = {**samples, "samples": samples["samples"][rows]}
+        if torch.is_tensor(samples.get("noise_mask")) and samples["noise_mask"].shape[0] == count:
+            picked["noise_mask"] = samples["noise_mask"][rows]
+        if "batch_index" in samples:
+            picked["batch_index"] = [samples["batch_index"][row] for row in rows]
+        return io.NodeOutput(picked)

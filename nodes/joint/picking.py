@@ -1,0 +1,49 @@
+"""Choosing pictures out of a batch that holds joint sets."""
+
+from __future__ import annotations
+
+import re
+
+from .layout import Layout
+
+GENERATED, REFERENCES, INDEX = "generated", "references", "index"
+CHOICES = (GENERATED, REFERENCES, INDEX)
+
+
+def parse_indices(text: str) -> list[int]:
+    """`0, 2-4` -> [0, 2, 3, 4]; order and repetition are kept."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match:
+            raise ValueError(
+                f"Pick Pictures: `indices` is {text!r}, but needs numbers and ranges such as `0, 2-4`. "
+                "In each set 0 is the first generated picture; references come after the generated ones."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        numbers += range(first, last + 1) if last >= first else range(first, last - 1, -1)
+    return numbers
+
+
+def rows(layout: Layout, which: str, indices: str) -> list[int]:
+    """The rows to keep; ``indices`` count within each set."""
+    if which == GENERATED:
+        return layout.generated_rows
+    if which == REFERENCES:
+        return layout.reference_rows
+    numbers = parse_indices(indices)
+    if max(numbers) >= layout.size:
+        raise ValueError(
+            f"Pick Pictures: `indices` asks for picture {max(numbers)}, but a set has pictures 0 to {layout.size - 1}: "
+            f"{layout.pictures} generated, then {layout.references} references."
+        )
+    return [number * layout.size + index for number in range(layout.sets) for index in numbers]
+
+
+def check_rows(layout: Layout, given: int) -> None:
+    """Refuse a batch that is not this set's."""
+    if given != layout.rows:
+        raise ValueError(
+            f"Pick Pictures: the batch has {given} rows, but its joint set has {layout.describe()}. "
+            "Connect the sampler's (or VAE Decode's) whole batch and the `joint_set` it was sampled with."
+        )
