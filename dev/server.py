@@ -364,15 +364,13 @@ class StepPrinter:
         return node.get("_meta", {}).get("title") or node.get("class_type", f"node {node_id}")
 
     def show(self, title, steps):
-        """Show one state; away from a terminal, about ten of a sampler's steps."""
+        """Show one state; away from a terminal, a line for each tenth of a sampler's steps."""
         line = f"  {title}" + (f": step {steps[0]} of {steps[1]}" if steps else "")
-        if line == self.last:
+        state = line if self.moving or steps is None else (title, 10 * steps[0] // max(1, steps[1]))
+        if state == self.last:
             return
-        self.last = line
-        if self.moving:
-            self.stream.write(f"\r\x1b[2K{line}")
-        elif steps is None or steps[0] == steps[1] or steps[0] % max(1, steps[1] // 10) == 0:
-            self.stream.write(line + "\n")
+        self.last = state
+        self.stream.write(f"\r\x1b[2K{line}" if self.moving else line + "\n")
         self.stream.flush()
 
     def close(self):

@@ -1,0 +1,44 @@
+"""What a user finds on the live server: the nodes, their tooltips and their help pages."""
+
+import pytest
+
+from same_subject.dev import server
+
+NODES = ["JediReferences", "JediJointSet", "JediApply", "JediPick", "JediOptions", "JediDemoLoader"]
+
+
+@pytest.fixture(scope="module")
+def described(live):
+    return live.get("/object_info")
+
+
+def test_every_node_of_the_pack_is_there_and_nothing_else(described):
+    ours = {name for name, node in described.items() if server.FOLDER in node["python_module"]}
+    assert ours == set(NODES)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_input_and_output_has_a_tooltip(described, name):
+    node = described[name]
+    inputs = {key: given for group in node["input"].values() for key, given in group.items()}
+    assert inputs
+    assert [key for key, given in inputs.items() if not given[1].get("tooltip")] == []
+    assert all(node["output_tooltips"]) and len(node["output_tooltips"]) == len(node["output"])
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_node_can_be_found_and_says_what_it_does(described, name):
+    node = described[name]
+    assert node["category"] == "JeDi" and node["description"] and node["display_name"] != name
+    assert "jedi" in " ".join(node["search_aliases"]).lower()
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_node_has_a_help_page_with_an_example(live, name):
+    page = live.get(f"/extensions/{server.FOLDER}/docs/{name}.md").decode("utf-8")
+    assert "example" in page.lower() and len(page) > 300
+
+
+def test_no_script_of_the_pack_is_served_twice(live):
+    ours = [path for path in live.get("/extensions") if "same-subject" in path]
+    assert len({path.rsplit("/", 1)[-1] for path in ours}) == len(ours)
