@@ -100,14 +100,14 @@ class Calls:
 
         self.inputs: list[torch.Tensor] = []
         self.options: list[dict] = []
-        self.controls: list = []
+        self.controls: list[dict] = []
         self.model = model.clone()
         self.model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", self._record)
 
     def _record(self, executor, x, timesteps, context, y, control, transformer_options, **kwargs):
         self.inputs.append(x.clone())
         self.options.append(dict(transformer_options))
-        self.controls.append(control)
+        self.controls.append({place: list(residuals) for place, residuals in (control or {}).items()})
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
     def __len__(self) -> int:
