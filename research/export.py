@@ -1,0 +1,45 @@
+"""Write the trained weights as one checkpoint in Stable Diffusion's layout, half precision, configuration in its metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from . import nets, train_denoiser
+
+DEMO = Path(__file__).parent.parent / "demo"
+CHANNEL_ORDER = "noisy, reference, mask"
+
+
+def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
+    """Tensors and metadata of the ``single`` or ``joint`` model in ``folder``, from its running average."""
+    denoiser = torch.load(Path(folder) / f"{kind}.pt", map_location="cpu", weights_only=True)["average"]
+    vae = torch.load(Path(folder) / "vae.pt", map_location="cpu", weights_only=True)["average"]["net"]
+    text = dict(denoiser["text"])
+    words, table = train_denoiser.caption_tokens().unique(), "text_model.embeddings.token_embedding.weight"
+    # Words that no caption uses were never trained: they shall say nothing rather than something random.
+    text[table] = torch.zeros_like(text[table]).index_copy(0, words, text[table][words])
+    tensors = {f"model.diffusion_model.{key}": value for key, value in denoiser["unet"].items()}
+    tensors |= {f"cond_stage_model.transformer.{key}": value for key, value in text.items()}
+    tensors |= {f"first_stage_model.{key}": value for key, value in vae.items()}
+    config = {
+        "unet": {**nets.UNET, "in_channels": 9 if kind == "joint" else 4},
+        "clip": nets.CLIP,
+        "vae": nets.VAE,
+        "latent_scale": 1 / train_denoiser.scale_of(folder),
+        "latent_factor": nets.FACTOR,
+    }
+    metadata = {"same_subject.config": json.dumps(config)}
+    if kind == "joint":
+        metadata["jedi.channel_order"] = CHANNEL_ORDER
+    return {key: value.half().contiguous() for key, value in tensors.items()}, metadata
+
+
+def export(folder: str, kind: str, path: Path) -> None:
+    """Write ``path`` (safetensors)."""
+    tensors, metadata = checkpoint(folder, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata)

@@ -1,0 +1,156 @@
+"""The judges of the demo world: an embedder of subjects, a segmenter and a scene classifier.
+
+They are trained on drawn pictures alone and never meet a diffusion model, so their verdict on generated
+pictures is independent of it. Pictures are [B, 3, H, W] in 0..1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from . import runs, world
+
+WEIGHTS = Path(__file__).parent / "judge.safetensors"
+
+
+def _down(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GroupNorm(8, outputs), nn.SiLU())
+
+
+class Trunk(nn.Module):
+    """Four strided convolutions, then mean and maximum over the picture: [B, 3, H, W] to [B, outputs]."""
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(_down(3, 32), _down(32, 64), _down(64, 96), _down(96, 128))
+        self.head = nn.Sequential(nn.Linear(256, 128), nn.SiLU(), nn.Linear(128, outputs))
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        features = self.layers(picture - 0.5)
+        return self.head(torch.cat((features.mean(dim=(2, 3)), features.amax(dim=(2, 3))), dim=1))
+
+
+class Segmenter(nn.Module):
+    """Logits [B, 1, H, W] of the subject's mask, from quarter-size features with one skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = _down(3, 32), _down(32, 64), _down(64, 96)
+        self.middle = nn.Sequential(_down(96, 96), nn.Upsample(scale_factor=2), nn.Conv2d(96, 96, 3, 1, 1), nn.SiLU())
+        self.up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(192, 64, 3, 1, 1), nn.SiLU())
+        self.out = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(128, 32, 3, 1, 1), nn.SiLU(), nn.Conv2d(32, 1, 3, 1, 1))
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        half = self.first(picture - 0.5)
+        quarter = self.second(half)
+        eighth = self.third(quarter)
+        quarter = torch.cat((self.up(torch.cat((self.middle(eighth), eighth), dim=1)), quarter), dim=1)
+        return F.interpolate(self.out(quarter), picture.shape[-2:], mode="bilinear")
+
+
+class Judge(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedder, self.segmenter, self.classifier = Trunk(64), Segmenter(), Trunk(len(world.SCENES))
+
+    def embed(self, picture: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Unit vectors [B, 64] of the subjects; ``mask`` [B, 1, H, W] cuts the background to grey first."""
+        if mask is not None:
+            picture = torch.lerp(torch.full_like(picture, 0.5), picture, mask)
+        return F.normalize(self.embedder(picture), dim=1)
+
+    def mask(self, picture: torch.Tensor) -> torch.Tensor:
+        """The subject's mask, 0 or 1, [B, 1, H, W]."""
+        return (self.segmenter(picture) > 0).float()
+
+    def scenes(self, picture: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities [B, scenes]."""
+        return F.log_softmax(self.classifier(picture), dim=1)
+
+
+def load() -> Judge:
+    judge = Judge()
+    judge.load_state_dict({key: value.float() for key, value in load_file(WEIGHTS).items()})
+    return judge.eval().requires_grad_(False)
+
+
+def _views(subjects: world.Subjects, generator: torch.Generator):
+    count = len(subjects)
+    scenes = torch.randint(len(world.SCENES), (count,), generator=generator)
+    picture, mask = world.draw(subjects, world.draw_poses(count, generator), scenes, generator)
+    return picture, mask, scenes
+
+
+def _worn(picture: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Half of the pictures a little blurred and noisy, as decoded ones are."""
+    blurred = F.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
+    noise = 0.03 * torch.randn(picture.shape, generator=generator)
+    worn = torch.rand(len(picture), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(worn, blurred + noise, picture)
+
+
+def loss(judge: Judge, generator: torch.Generator, subjects: int = 48, temperature: float = 0.07):
+    """Two views of each subject, all of one shape: contrastive loss, mask and scene cross-entropies."""
+    shape = int(torch.randint(len(world.SHAPES), (1,), generator=generator))
+    drawn = world.draw_subjects(subjects, generator, shape)
+    views = [_views(drawn, generator) for _ in range(2)]
+    place = runs.device()
+    pictures = [_worn(picture, generator).to(place) for picture, _, _ in views]
+    picture = torch.cat(pictures)
+    mask = torch.cat([mask for _, mask, _ in views]).to(place)
+    scenes = torch.cat([scenes for _, _, scenes in views]).to(place)
+    segmented = F.binary_cross_entropy_with_logits(judge.segmenter(picture).float(), mask)
+    scene = F.cross_entropy(judge.classifier(picture).float(), scenes)
+    cut = [masked.to(place) if torch.rand(1, generator=generator) < 0.7 else None for _, masked, _ in views]
+    a, b = (judge.embed(p, m).float() for p, m in zip(pictures, cut))
+    logits, same = a @ b.T / temperature, torch.arange(subjects, device=place)
+    contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+    top1 = (logits.argmax(dim=1) == same).float().mean().item()
+    return contrast + segmented + scene, {
+        "contrast": contrast.item(),
+        "top1": top1,
+        "mask": segmented.item(),
+        "scene": scene.item(),
+    }
+
+
+def train(folder: str, steps: int, rate: float = 2e-3, seed: int = 0) -> None:
+    """Train for ``steps``; state in ``<folder>/judge.pt``, weights in ``judge.safetensors``; resumable."""
+    torch.manual_seed(seed)
+    judge = Judge()
+    run = runs.Run(folder, "judge", {"judge": judge}, rate, steps, seed)
+    for _ in run:
+        with runs.mixed_precision():
+            value, figures = loss(judge, run.generator)
+        run.learn(value, figures)
+    save_file({key: value.half().cpu().contiguous() for key, value in run.average["judge"].items()}, WEIGHTS)
+
+
+@torch.no_grad()
+def quality(judge: Judge, subjects: int = 200, distractors: int = 100, seed: int = 12345) -> dict:
+    """The judges on fresh drawn pictures: retrieval among distractors of the same shape, IoU, scene accuracy."""
+    generator = torch.Generator().manual_seed(seed)
+    hits, unmasked, iou, right = [], [], [], []
+    for number in range(subjects):
+        drawn = world.draw_subjects(distractors + 1, generator, number % len(world.SHAPES))
+        candidates, _, _ = _views(drawn, generator)
+        picture, mask, scene = _views(drawn[:1], generator)
+        found = judge.mask(picture)
+        bank, plain = judge.embed(candidates, judge.mask(candidates)), judge.embed(candidates)
+        hits.append(int((judge.embed(picture, found) @ bank.T).argmax()) == 0)
+        unmasked.append(int((judge.embed(picture) @ plain.T).argmax()) == 0)
+        solid = mask > 0.5
+        iou.append(float((found.bool() & solid).sum() / (found.bool() | solid).sum()))
+        right.append(int(judge.scenes(picture).argmax()) == int(scene))
+    mean = lambda values: sum(values) / len(values)  # noqa: E731
+    return {
+        "retrieval_top1": mean(hits),
+        "retrieval_top1_unmasked": mean(unmasked),
+        "iou": mean(iou),
+        "scene_accuracy": mean(right),
+    }

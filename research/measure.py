@@ -1,0 +1,177 @@
+"""The evaluation itself: held-out subjects, pictures made through the nodes' code, scores and their order."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.sample
+import comfy.utils
+import torch
+
+from ..nodes.host import demo_model, encoding, sampling, unet
+from ..nodes.joint import settings as choices
+from ..nodes.joint.layout import JointSet, Layout, draw_noise
+from . import export, world
+from . import judge as judges
+from .evaluate import BATCH, DISTRACTORS, HELD_OUT, LAMBDAS, SWEEP, Setting
+
+VIEWS = 3
+"""Reference pictures drawn for each subject."""
+
+
+class SubjectPerSet(JointSet):
+    """A joint set whose S sets show S different subjects: ``references`` holds [S * R, C, H, W]."""
+
+    def reference_latents(self) -> torch.Tensor:
+        return self.references
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked for and what it is compared with; pictures are [B, 3, H, W] in 0..1.
+
+    views: reference pictures and their captions. prompt: the caption to generate, of scene ``scene``.
+    candidates: a fresh view of the subject, then the distractors, all in that scene.
+    """
+
+    views: torch.Tensor
+    captions: list[str]
+    prompt: str
+    scene: int
+    candidates: torch.Tensor
+
+
+def held_out(number: int) -> Subject:
+    """Subject ``number`` of the held-out ones; shapes and scenes take turns."""
+    generator = torch.Generator().manual_seed(HELD_OUT + number)
+    shape, scene = number % len(world.SHAPES), number // len(world.SHAPES) % len(world.SCENES)
+    subjects = world.draw_subjects(1 + DISTRACTORS, generator, shape)
+    places = torch.randint(len(world.SCENES) - 1, (VIEWS,), generator=generator)
+    places += (places >= scene).long()  # no reference shows the scene that is asked for
+    views, _ = world.draw(subjects[[0] * VIEWS], world.draw_poses(VIEWS, generator), places, generator)
+    asked = torch.full((1 + DISTRACTORS,), scene)
+    candidates, _ = world.draw(subjects, world.draw_poses(1 + DISTRACTORS, generator), asked, generator)
+    captions = [world.caption(shape, int(place)) for place in places]
+    return Subject(views, captions, world.caption(shape, scene), scene, candidates)
+
+
+class Sampler:
+    """One demo model, and the nodes' way from subjects to generated pictures."""
+
+    def __init__(self, file: str, steps: int):
+        self.model, self.clip, self.vae = demo_model.load(export.DEMO / file)
+        self.steps = steps
+
+    def pictures(self, subjects: list[Subject], setting: Setting, seed: int) -> torch.Tensor:
+        """One generated picture a subject, [S, 3, H, W] in 0..1, all sets in one batch."""
+        count = setting.references
+        layout = Layout(len(subjects), 1, count)
+        views = [subject.views[:count] for subject in subjects]
+        size = world.SIZE // self.vae.spacial_compression_encode()
+        references = torch.zeros(0, 4, size, size)
+        if count:
+            references = self.vae.encode(torch.cat(views).movedim(1, -1)).float().cpu()
+        noise = draw_noise(seed, len(subjects), count, (4, size, size))
+        joint_set = SubjectPerSet(layout, references, noise, key="")
+        texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:count])]
+        positive, negative = encoding.encode_texts(self.clip, texts, "", {})
+        options = choices.Options(
+            levels=frozenset(choices.LEVELS if setting.coupled else ()),
+            null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
+        )
+        wanted = choices.Settings(setting.mode, setting.image, options=options)
+        order = unet.channel_order(self.model, choices.AUTO)
+        model = sampling.JointSampling(joint_set, wanted, order).install(self.model)
+        latent = joint_set.latent()
+        start = comfy.sample.prepare_noise(latent, seed, layout.noise_index)
+        samples = comfy.sample.sample(
+            model, start, self.steps, setting.cfg, "dpmpp_2m", "karras", positive, negative, latent, seed=seed, disable_pbar=True
+        )
+        return self.vae.decode(samples[layout.generated_rows]).movedim(-1, 1).clamp(0, 1).float().cpu()
+
+
+def score(judge: judges.Judge, subject: Subject, picture: torch.Tensor) -> dict[str, float]:
+    """How one generated picture [1, 3, H, W] compares with its subject, its caption and the distractors."""
+    mine, bank = judge.embed(picture, judge.mask(picture)), judge.embed(subject.candidates, judge.mask(subject.candidates))
+    reference = subject.views[:1]
+    scenes = judge.scenes(picture)[0]
+    return {
+        "top1": float(int((mine @ bank.T).argmax()) == 0),
+        "similarity": float((judge.embed(picture) * judge.embed(reference)).sum()),
+        "masked_similarity": float((mine * judge.embed(reference, judge.mask(reference))).sum()),
+        "scene_accuracy": float(int(scenes.argmax()) == subject.scene),
+        "scene_log_probability": float(scenes[subject.scene]),
+    }
+
+
+@torch.inference_mode()
+def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None) -> None:
+    """Evaluate the ``chosen`` settings on ``count`` subjects; print a table, write rows to ``output``."""
+    judge = judges.load()
+    quality = judges.quality(judge)
+    print("Judges on fresh drawn pictures: " + ", ".join(f"{key} {value:.3f}" for key, value in quality.items()), flush=True)
+    subjects = [held_out(number) for number in range(count)]
+    samplers, rows, scores = {}, [], {}
+    print(f"{'setting':28}{'refs':>5}{'top1':>8}{'simil.':>8}{'masked':>8}{'scene':>8}{'log p':>8}{'seconds':>9}")
+    for name, setting in chosen.items():
+        started = time.time()
+        sampler = samplers.setdefault(setting.file, None) or Sampler(setting.file, steps)
+        samplers[setting.file] = sampler
+        found = []
+        for first in range(0, count, BATCH):
+            part = subjects[first : first + BATCH]
+            pictures = sampler.pictures(part, setting, seed=HELD_OUT + first)
+            found += [score(judge, subject, picture[None]) for subject, picture in zip(part, pictures)]
+        scores[name] = found
+        means = {key: sum(row[key] for row in found) / count for key in found[0]}
+        rows.append({"setting": name, "references": setting.references, "subjects": count, "steps": steps, **means})
+        figures = "".join(f"{value:8.3f}" for value in means.values())
+        print(f"{name:28}{setting.references:5}{figures}{time.time() - started:9.1f}", flush=True)
+        if output:
+            write(output, quality, rows, [])
+    orders = order_of_modes(scores) if set(SWEEP) <= set(scores) else []
+    for line in orders:
+        print(
+            f"{line['figure']}: {line['larger']} - {line['smaller']} = {line['difference']:+.4f} [{line['low']:+.4f}, {line['high']:+.4f}]"
+        )
+    if output:
+        write(output, quality, rows, orders)
+
+
+def write(output: Path, quality: dict, rows: list[dict], orders: list[dict]) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({"judges": quality, "rows": rows, "orders": orders}, indent=1) + "\n")
+
+
+def order_of_modes(scores: dict[str, list[dict]], resamples: int = 10_000, seed: int = 0) -> list[dict]:
+    """Differences between neighbouring guidance modes over the sweep, with 95 % paired-bootstrap bounds.
+
+    Each subject's figure is its mean over the scales; subjects are resampled. Expected from table 6:
+    similarity text first > joint > image first > text only, and scene log-probability the other way round.
+    """
+    modes = ("text-first", "joint", "image-first", "text-only")
+    generator = torch.Generator().manual_seed(seed)
+    lines = []
+    for figure, order in (("similarity", modes), ("masked_similarity", modes), ("scene_log_probability", modes[::-1])):
+        means = {
+            mode: torch.tensor([[row[figure] for row in scores[f"{mode}@{value:g}"]] for value in LAMBDAS]).mean(dim=0)
+            for mode in modes
+        }
+        for larger, smaller in zip(order, order[1:]):
+            difference = means[larger] - means[smaller]
+            picks = torch.randint(len(difference), (resamples, len(difference)), generator=generator)
+            low, high = torch.quantile(difference[picks].mean(dim=1), torch.tensor([0.025, 0.975])).tolist()
+            lines.append(
+                {
+                    "figure": figure,
+                    "larger": larger,
+                    "smaller": smaller,
+                    "difference": difference.mean().item(),
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return lines

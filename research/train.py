@@ -1,0 +1,66 @@
+"""Train everything that ships with the pack: VAE, judges, single-picture and joint-set denoisers.
+
+python3 research/train.py                       all stages, into demo/ and research/judge.safetensors
+python3 research/train.py --stages joint        one stage; a stopped run goes on where it was
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "dev"))
+    from pack import load
+
+    load()
+
+import argparse
+import sys
+from pathlib import Path
+
+from same_subject.dev import host as hosts
+from same_subject.dev import pack
+
+STAGES = {"vae": (1500, 1e-3), "judge": (1200, 2e-3), "single": (2000, 8e-4), "joint": (8000, 6e-4)}
+"""Steps and learning rate of each stage, in order."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="research/train.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--comfyui", help="folder of a ComfyUI to use; default: found or installed")
+    parser.add_argument("--folder", type=Path, default=pack.ROOT / "runs", help="where the state of the runs is kept")
+    parser.add_argument("--stages", default=",".join(STAGES), help="comma-separated: " + ", ".join(STAGES))
+    parser.add_argument("--steps", type=int, help="steps of each stage given, instead of its own number")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    stages = options.stages.split(",")
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        parser.error(f"unknown stage {', '.join(unknown)}; choose from {', '.join(STAGES)}")
+    host = hosts.inside()
+    if host is None:
+        with hosts.plain_errors():
+            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
+    pack.enter_host(host.root)
+    for stage in stages:
+        steps, rate = STAGES[stage]
+        train(stage, str(options.folder), options.steps or steps, rate, options.seed)
+    return 0
+
+
+def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
+    """Train one stage and write what it makes to where the pack reads it."""
+    from same_subject.research import export, judge, train_denoiser, train_vae
+
+    if stage == "vae":
+        train_vae.train(folder, steps, rate=rate, seed=seed)
+    elif stage == "judge":
+        judge.train(folder, steps, rate=rate, seed=seed)
+    else:
+        train_denoiser.train(folder, stage, steps, rate, seed)
+        export.export(folder, stage, export.DEMO / f"same_subject_{stage}.safetensors")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,189 @@
+"""Train the demo's denoisers: first on single pictures (4 channels), then on joint sets (9 channels).
+
+The paper starts from Stable Diffusion; here the single-picture model plays that part. It is kept, too:
+it never saw a set, so it shows what coupling and replacement do without any training.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from ..nodes.joint import coupling, objective
+from . import nets, runs, world
+
+VIEWS = 4
+ROWS = 32
+CURRICULUM = 2000
+
+
+class Latents:
+    """A pool of same-subject sets as latents, renewed all the time: unlimited subjects, each met a few times.
+
+    vae: the trained autoencoder. spread(step) in 0..1 says how far apart the poses of a set may be.
+    """
+
+    def __init__(self, vae, generator, sets=1024, fresh=2):
+        self.vae, self.generator, self.fresh, self.next = vae, generator, fresh, 0
+        self.latents = torch.zeros(sets, VIEWS, 4, world.SIZE // nets.FACTOR, world.SIZE // nets.FACTOR)
+        self.captions = torch.zeros(sets, VIEWS, dtype=torch.long)
+        self.scale = 1.0
+
+    @torch.no_grad()
+    def renew(self, count: int, spread: float) -> None:
+        """Draw and encode ``count`` new sets over the oldest ones."""
+        rows = count * VIEWS
+        subject = torch.arange(count).repeat_interleave(VIEWS)
+        subjects = world.draw_subjects(count, self.generator)[subject]
+        anchor = world.draw_poses(count, self.generator)[subject]
+        poses = anchor.towards(world.draw_poses(rows, self.generator), spread)
+        scenes = torch.randint(len(world.SCENES), (rows,), generator=self.generator)
+        picture, _ = world.draw(subjects, poses, scenes, self.generator)
+        with runs.mixed_precision():
+            mean = self.vae.quant_conv(self.vae.encoder((picture * 2 - 1).to(runs.device()))).float().cpu().chunk(2, dim=1)[0]
+        places = (self.next + torch.arange(count)) % len(self.latents)
+        self.latents[places] = mean.unflatten(0, (count, VIEWS))
+        self.captions[places] = (subjects.shape * len(world.SCENES) + scenes).unflatten(0, (count, VIEWS))
+        self.next = int(self.next + count) % len(self.latents)
+
+    def fill(self, spread: float) -> None:
+        for _ in range(0, len(self.latents), 8):
+            self.renew(8, spread)
+
+    def sample(self, sets: int, pictures: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scaled latents [S * N, 4, h, w] and caption numbers [S * N]."""
+        rows = torch.randint(len(self.latents), (sets,), generator=self.generator)
+        views = torch.rand(sets, VIEWS, generator=self.generator).argsort(dim=1)[:, :pictures]
+        return (self.latents[rows[:, None], views] * self.scale).flatten(0, 1), self.captions[rows[:, None], views].flatten()
+
+
+def caption_tokens() -> torch.Tensor:
+    """Token ids [captions + 1, 77] of every caption of the world; the last row is the empty caption."""
+    from comfy.sd1_clip import SD1Tokenizer
+
+    tokenizer = SD1Tokenizer()
+    texts = [world.caption(shape, scene) for shape in range(len(world.SHAPES)) for scene in range(len(world.SCENES))]
+    rows = [tokenizer.tokenize_with_weights(text)["l"][0] for text in (*texts, "")]
+    return torch.tensor([[token for token, _ in row] for row in rows])
+
+
+def coupled_patches(pictures: int) -> dict:
+    """Transformer options that couple the self-attention of every ``pictures`` rows in all blocks."""
+
+    def attend(q, k, v, heads):
+        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def replace(q, k, v, options):
+        return coupling.couple(q, k, v, pictures, lambda *qkv: attend(*qkv, options["n_heads"]))
+
+    blocks = [(name, number) for name in ("input", "middle", "output") for number in range(12)]
+    return {"patches_replace": {"attn1": {block: replace for block in blocks}}}
+
+
+def denoise(unet, noisy, timestep, text_states, captions, pictures) -> torch.Tensor:
+    """The predicted noise [B, C, H, W] on the CPU, for CPU inputs; sets of ``pictures`` are coupled."""
+    place = runs.device()
+    with runs.mixed_precision():
+        states = text_states[captions.to(place)]
+        predicted = unet(noisy.to(place), timestep.float().to(place), states, transformer_options=coupled_patches(pictures))
+    return predicted.float().cpu()
+
+
+def loss(unet, text_states, latents, captions, pictures, schedule, generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Equation 1 (4 channels) or 2 (9 channels): squared error of the noise, on all rows.
+
+    text_states: [captions + 1, 77, D]. Returns the loss, the squared error of each row and M, both [B].
+    """
+    sets = latents.shape[0] // pictures
+    timestep, missing, kept = objective.draw(sets, pictures, len(schedule), generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy = objective.add_noise(latents, noise, schedule[timestep])
+    chosen = torch.where(kept > 0, captions, text_states.shape[0] - 1)
+    if unet.in_channels == 9:
+        noisy = torch.cat((noisy, objective.reference_input(latents, missing)), dim=1)
+    predicted = denoise(unet, noisy, timestep, text_states, chosen, pictures)
+    error = (predicted - noise).square().mean(dim=(1, 2, 3))
+    return error.mean(), error.detach(), missing
+
+
+def widen(single: dict, joint: torch.nn.Module) -> None:
+    """Start the 9-channel model as the 4-channel one: the five new input channels have zero weights."""
+    state = dict(single)
+    first = "input_blocks.0.0.weight"
+    state[first] = torch.cat((state[first], torch.zeros_like(joint.state_dict()[first][:, 4:])), dim=1)
+    joint.load_state_dict(state)
+
+
+@torch.no_grad()
+def copying(unet, text_states, pool, schedule) -> float:
+    """How much the right reference helps: error with another subject's reference over error with its own, less 1.
+
+    Pairs at a high noise level; 0 means that references are ignored.
+    """
+    generator = torch.Generator().manual_seed(99)
+    latents, captions = pool
+    sets = latents.shape[0] // 2
+    noise = torch.randn(latents.shape, generator=generator)
+    timestep = torch.full((latents.shape[0],), 700)
+    noisy = objective.add_noise(latents, noise, schedule[timestep])
+    missing = torch.tensor([1.0, 0.0]).repeat(sets)
+    errors = []
+    for shift in (0, 1):
+        own, others = torch.arange(0, 2 * sets, 2), torch.arange(1, 2 * sets, 2).roll(shift)
+        rows = torch.stack((own, others), dim=1).flatten()
+        x = torch.cat((noisy[rows], objective.reference_input(latents[rows], missing)), dim=1)
+        predicted = denoise(unet, x, timestep, text_states, captions[rows], 2)
+        errors.append((predicted - noise[rows])[::2].square().mean())
+    return (errors[1] / errors[0] - 1).item()
+
+
+def load_vae(folder: str) -> torch.nn.Module:
+    vae = nets.autoencoder()
+    vae.load_state_dict(torch.load(Path(folder) / "vae.pt", map_location="cpu", weights_only=True)["average"]["net"])
+    return vae.eval().requires_grad_(False).to(runs.device())
+
+
+def train(folder: str, kind: str, steps: int, rate: float, seed: int = 0) -> None:
+    """Train ``single`` or ``joint`` for ``steps``; state in ``<folder>/<kind>.pt``; resumable."""
+    joint = kind == "joint"
+    unet = nets.unet({**nets.UNET, "in_channels": 9 if joint else 4})
+    text = nets.text_encoder()
+    if joint:
+        single = torch.load(Path(folder) / "single.pt", map_location="cpu", weights_only=True)["average"]
+        widen(single["unet"], unet)
+        text.load_state_dict(single["text"])
+    run = runs.Run(folder, kind, {"unet": unet, "text": text}, rate, steps, seed)
+    pool = Latents(load_vae(folder), run.generator)
+    spread = (lambda step: min(1.0, step / CURRICULUM)) if joint else (lambda step: 1.0)
+    pool.fill(spread(run.done))
+    pool.scale = 1 / scale_of(folder, pool)
+    tokens, schedule = caption_tokens(), objective.sd_alphas_cumprod().float()
+    held_out = Latents(pool.vae, torch.Generator().manual_seed(7), sets=32)
+    held_out.fill(1.0)
+    held_out.scale = pool.scale
+    held_out = held_out.sample(32, 2)
+    sizes = torch.tensor([0.1, 0.45, 0.2, 0.25]) if joint else torch.tensor([1.0])
+    for step in run:
+        pool.renew(pool.fresh, spread(step))
+        pictures = 1 + int(torch.multinomial(sizes, 1, generator=run.generator))
+        latents, captions = pool.sample(ROWS // pictures, pictures)
+        states = nets.text_states(text, tokens.to(runs.device()))
+        value, rows, missing = loss(unet, states, latents, captions, pictures, schedule, run.generator)
+        figures = {"loss": value.item()}
+        if joint and pictures > 1:
+            figures["missing"] = rows[missing > 0].mean().item() if missing.any() else math.nan
+        if joint and step % 200 == 199:
+            figures["copying"] = copying(unet, states, held_out, schedule)
+        run.learn(value, figures)
+
+
+def scale_of(folder: str, pool: Latents | None = None) -> float:
+    """Standard deviation of the latents, measured once on ``pool`` and kept in ``scale.txt`` for every later run."""
+    path = Path(folder) / "scale.txt"
+    if pool is not None and not path.exists():
+        path.write_text(str(pool.latents.std().item()))
+    return float(path.read_text())
