@@ -19,6 +19,11 @@ class Config:
     vae: dict
     latent_scale: float
 
+    @property
+    def latent_factor(self) -> int:
+        """Pixels a latent, in each direction: the VAE halves the resolution between its levels."""
+        return 2 ** (len(self.vae["ddconfig"]["ch_mult"]) - 1)
+
 
 def parse(metadata: dict[str, str]) -> Config:
     """Read the metadata entry `same_subject.config`. Raises ValueError with what is wrong with it."""

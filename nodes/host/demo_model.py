@@ -54,7 +54,7 @@ def _read(path: Path) -> tuple[demo_config.Config, dict[str, dict[str, torch.Ten
     config = describe(path)
     state = comfy.utils.load_torch_file(str(path), safe_load=True)
     return config, {
-        name: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        name: {key.removeprefix(prefix): value.float() for key, value in state.items() if key.startswith(prefix)}
         for name, prefix in demo_config.PREFIXES.items()
     }
 
@@ -66,7 +66,9 @@ def _model(path: Path, config: demo_config.Config, state: dict, disable_dynamic:
 
         @staticmethod
         def latent_format():
-            return comfy.latent_formats.SD15(scale_factor=config.latent_scale)
+            latent = comfy.latent_formats.SD15(scale_factor=config.latent_scale)
+            latent.spacial_downscale_ratio = config.latent_factor
+            return latent
 
     device = comfy.model_management.get_torch_device()
     recipe = DemoModel(config.unet)
@@ -94,7 +96,7 @@ def _clip(path: Path, config: demo_config.Config, state: dict, disable_dynamic: 
 def _vae(path: Path, config: demo_config.Config, state: dict):
     vae = comfy.sd.VAE(sd=dict(state), config={"params": config.vae})
     _check_keys(path, "vae", vae.first_stage_model, state)
-    vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(config.vae["ddconfig"]["ch_mult"]) - 1)
+    vae.downscale_ratio = vae.upscale_ratio = config.latent_factor
     vae.patcher.cached_patcher_init = (load_vae, (str(path),))
     return vae
 
