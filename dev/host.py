@@ -532,11 +532,16 @@ CHILD = "SAME_SUBJECT_CHILD"
 
 def continue_inside(host, script, arguments, tools=None):
     """Run a command again with the host's Python, and return its exit code."""
-    environment = {**os.environ, CHILD: "1", "COMFYUI_PATH": str(host.root)}
+    environment = {**os.environ, **bytecode_elsewhere(host), CHILD: "1", "COMFYUI_PATH": str(host.root)}
     environment.pop("PYTHONHOME", None)
     if tools:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tools), os.environ.get("PYTHONPATH")]))
     return subprocess.call([str(host.python), "-u", str(script), *arguments], env=environment)
+
+
+def bytecode_elsewhere(host):
+    """Variables that keep the bytecode of a user's own ComfyUI out of its folder."""
+    return {} if host.private else {"PYTHONPYCACHEPREFIX": str(cache_folder() / "bytecode")}
 
 
 def inside():

@@ -280,12 +280,10 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def server_environment(host):
-    """Variables for the server: bytecode of a user's own ComfyUI is cached outside its folder."""
-    environment = dict(os.environ)
+    """Variables for the server: this process's, without those that would change its imports."""
+    environment = {**os.environ, **hosts.bytecode_elsewhere(host)}
     for name in ("PYTHONHOME", "PYTHONPATH", hosts.CHILD):
         environment.pop(name, None)
-    if not host.private:
-        environment["PYTHONPYCACHEPREFIX"] = str(hosts.cache_folder() / "bytecode")
     return environment
 
 
