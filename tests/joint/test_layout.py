@@ -1,0 +1,52 @@
+"""Rows, noise and names of a joint set."""
+
+import torch
+
+from same_subject.nodes.joint.layout import JointSet, Layout, draw_noise, key_of
+
+
+def test_generated_rows_come_first_in_every_set():
+    layout = Layout(sets=2, pictures=3, references=2)
+    assert layout.size == 5 and layout.rows == 10
+    assert layout.generated_rows == [0, 1, 2, 5, 6, 7]
+    assert layout.reference_rows == [3, 4, 8, 9]
+
+
+def test_the_noise_index_of_a_picture_depends_on_its_set_and_place_only():
+    assert Layout(2, 3, 1).noise_index == [0, 1, 2, 0, 64, 65, 66, 64]
+    assert Layout(3, 1, 2).noise_index == [0, 0, 0, 64, 64, 64, 128, 128, 128]
+
+
+def test_the_starting_batch_holds_the_references_where_the_layout_says():
+    references = torch.arange(2.0).view(2, 1, 1, 1) + 1
+    joint_set = JointSet(Layout(2, 1, 2), references, torch.zeros(2, 2, 1, 1, 1), "")
+    assert joint_set.latent().flatten().tolist() == [0, 1, 2, 0, 1, 2]
+    assert torch.equal(joint_set.latent()[joint_set.layout.reference_rows], joint_set.reference_latents())
+
+
+def test_each_reference_of_each_set_has_noise_of_its_own_that_nothing_else_changes():
+    small, large = draw_noise(5, 1, 1, (4, 8, 8)), draw_noise(5, 3, 4, (4, 8, 8))
+    assert large.shape == (3, 4, 4, 8, 8)
+    assert torch.equal(small[0, 0], large[0, 0])
+    assert len({round(float(noise.sum()), 4) for noise in large.flatten(0, 1)}) == 12
+    assert not torch.equal(draw_noise(6, 1, 1, (4, 8, 8)), small)
+    assert abs(float(large.mean())) < 0.1 and abs(float(large.std()) - 1) < 0.1
+
+
+def test_noise_for_the_rows_is_in_the_order_of_the_rows():
+    noise = draw_noise(0, 2, 2, (1, 2, 2))
+    joint_set = JointSet(Layout(2, 1, 2), torch.zeros(2, 1, 2, 2), noise, "")
+    assert torch.equal(joint_set.reference_noise()[3], noise[1, 1])
+
+
+def test_drawing_noise_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    draw_noise(0, 2, 2, (4, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sets_have_equal_names_only_if_they_hold_the_same():
+    layout, x = Layout(1, 1, 1), torch.zeros(1, 4, 2, 2)
+    name = key_of(layout, ["a", "b"], x)
+    assert name == key_of(Layout(1, 1, 1), ["a", "b"], x.clone())
+    assert len({name, key_of(layout, ["a", "c"], x), key_of(layout, ["a", "b"], x + 1), key_of(Layout(2, 1, 1), ["a", "b"], x)}) == 4
