@@ -32,9 +32,12 @@ class Evaluation:
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
-        ratio = extra_options["original_shape"][-2] / extra_options["activations_shape"][-2]
-        exponent = max(0, round(ratio)).bit_length() - 1
-        return settings.LEVELS[min(max(exponent, 0), len(settings.LEVELS) - 1)]
+        size, layer = extra_options["original_shape"][-2:], extra_options["activations_shape"][-2:]
+        for level in settings.LEVELS[:-1]:
+            if list(size) == list(layer):
+                return level
+            size = [-(-length // 2) for length in size]  # the UNet rounds up when it halves
+        return settings.LEVELS[-1]
 
 
 def coupled_self_attention(previous=None):

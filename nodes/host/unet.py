@@ -6,6 +6,7 @@ from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransfor
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from ..joint import settings
+from ..joint.layout import JointSet
 from . import weights
 
 METADATA_KEY = "jedi.channel_order"
@@ -40,6 +41,7 @@ def channel_order(model, wanted: str) -> str | None:
     wanted: one of CHANNEL_ORDERS, or AUTO for what the metadata of the model's file says. A 9-channel file
     that says nothing is refused: both orders have the same shapes, and the wrong one paints noise.
     """
+    attention_blocks(model)
     latent = model.get_model_object("latent_format").latent_channels
     channels = model.model.model_config.unet_config["in_channels"]
     if channels == latent:
@@ -66,6 +68,16 @@ def channel_order(model, wanted: str) -> str | None:
             "(Stable Diffusion inpainting)."
         )
     return _known(said, f"metadata `{METADATA_KEY}` of {path.name}")
+
+
+def check_latents(model, joint_set: JointSet) -> None:
+    """Refuse a set that was encoded with another kind of VAE than the model's."""
+    needed, given = model.get_model_object("latent_format").latent_channels, joint_set.references.shape[1]
+    if given != needed:
+        raise ValueError(
+            f"JeDi: the references of the joint set have {given} latent channels, but the model needs {needed}. Connect the VAE "
+            "that belongs to the model to Joint Set."
+        )
 
 
 def _known(order: str, source: str) -> str:

@@ -318,6 +318,7 @@ class ApplyJeDi(io.ComfyNode):
     def execute(cls, model, joint_set, guidance, image_scale, start_percent, end_percent, options=None) -> io.NodeOutput:
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options or settings.Options())
         order = unet.channel_order(model, chosen.options.channel_order)
+        unet.check_latents(model, joint_set)
         return io.NodeOutput(JointSampling(joint_set, chosen, order).install(model))
 
 

@@ -254,4 +254,38 @@ def test_a_model_that_is_no_picture_unet_is_refused():
             diffusion_model = torch.nn.Linear(1, 1)
 
     with pytest.raises(ValueError, match="needs a UNet for pictures"):
-        host_unet.attention_blocks(Other)
+        host_unet.channel_order(Other, "auto")
+
+
+def test_references_from_another_kind_of_vae_are_refused(unet):
+    from same_subject.nodes.host import unet as host_unet
+
+    host_unet.check_latents(unet, case().joint_set)
+    with pytest.raises(ValueError, match="16 latent channels, but the model needs 4. Connect the VAE"):
+        host_unet.check_latents(unet, case(latents=torch.zeros(2, 16, 8, 8)).joint_set)
+
+
+@pytest.mark.parametrize("size, levels", (((64, 96), 4), ((9, 13), 4), ((7, 11), 4), ((16, 16), 4)))
+def test_every_resolution_of_a_unet_has_its_level(size, levels):
+    from same_subject.nodes.host.attention import Evaluation
+    from same_subject.nodes.joint.settings import LEVELS
+
+    evaluation, found = Evaluation(case().layout, (False,), frozenset(LEVELS), False), []
+    layer = torch.zeros(1, 1, *size)
+    halve = torch.nn.Conv2d(1, 1, 3, stride=2, padding=1)  # the UNet's own way to halve
+    for _ in range(levels):
+        found.append(evaluation.level({"original_shape": [1, 1, *size], "activations_shape": list(layer.shape)}))
+        layer = halve(layer)
+    assert tuple(found) == LEVELS
+
+
+def test_inpainting_a_generated_picture_keeps_the_rest_of_it(unet):
+    one = case()
+    start = one.latent
+    start["samples"][:2] = sets.pictures(2, seed=9)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 4:] = 1
+    result = sample(apply(unet, one.joint_set), one, latent={**start, "noise_mask": mask})
+    assert gap(result[:2, ..., :4], start["samples"][:2, ..., :4]) < ROUNDING
+    assert gap(result[:2, ..., 4:], start["samples"][:2, ..., 4:]) > VISIBLE
+    assert torch.equal(result[2:], one.joint_set.references)
