@@ -24,6 +24,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -536,7 +537,25 @@ def continue_inside(host, script, arguments, tools=None):
     environment.pop("PYTHONHOME", None)
     if tools:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tools), os.environ.get("PYTHONPATH")]))
-    return subprocess.call([str(host.python), "-u", str(script), *arguments], env=environment)
+    return wait_for(subprocess.Popen([str(host.python), "-u", str(script), *arguments], env=environment))
+
+
+def wait_for(process, patience=20):
+    """The exit code of a child process; if this one is told to stop, the child may first clean up.
+
+    On Ctrl-C a terminal tells both; a SIGTERM is for this process alone and is handed on.
+    """
+    handed_on = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=patience)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handed_on)
+        if process.poll() is None:
+            process.kill()
 
 
 def bytecode_elsewhere(host):

@@ -6,8 +6,10 @@ shadow the host's own module `nodes`.
 This file must parse on every Python 3, because it is what says that a Python is too old.
 """
 
+import atexit
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -60,7 +62,9 @@ def enter_host(root, cpu=None):
 
     if cpu is None:
         cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    args.base_directory = args.base_directory or tempfile.mkdtemp(prefix="same-subject-")
+    if not args.base_directory:
+        args.base_directory = tempfile.mkdtemp(prefix="same-subject-")
+        atexit.register(shutil.rmtree, args.base_directory, ignore_errors=True)
     os.makedirs(os.path.join(args.base_directory, "custom_nodes"), exist_ok=True)
     if cpu:
         args.cpu = True

@@ -353,7 +353,7 @@ class StepPrinter:
     def __call__(self, kind, data):
         if kind == "executing" and data.get("node"):
             self.show(self.title(data["node"]), None)
-        elif kind == "progress" and data.get("node"):
+        elif kind == "progress" and data.get("node") and data["max"] > 1:
             self.show(self.title(data["node"]), (int(data["value"]), int(data["max"])))
 
     def title(self, node_id):
