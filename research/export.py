@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from . import nets, train_denoiser
+from . import nets, train_denoiser, world
 
 DEMO = Path(__file__).parent.parent / "demo"
 CHANNEL_ORDER = "noisy, reference, mask"
@@ -43,3 +44,16 @@ def export(folder: str, kind: str, path: Path) -> None:
     tensors, metadata = checkpoint(folder, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata)
+
+
+def draw_references(folder: Path = DEMO / "references", seed: int = 18, views: int = 3) -> list[str]:
+    """Draw ``views`` pictures of one subject, `reference_1.png` and on; returns their captions."""
+    generator = torch.Generator().manual_seed(seed)
+    subject = world.draw_subjects(1, generator)
+    scenes = torch.randperm(len(world.SCENES), generator=generator)[:views]
+    pictures, _ = world.draw(subject[[0] * views], world.draw_poses(views, generator), scenes, generator)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(pictures, 1):
+        array = (picture.movedim(0, -1) * 255).round().byte().numpy()
+        Image.fromarray(array).save(folder / f"reference_{number}.png", optimize=True)
+    return [world.caption(int(subject.shape), int(scene)) for scene in scenes]

@@ -37,7 +37,7 @@ class Run:
         for net in nets.values():
             net.to(device())
         parameters = [p for net in nets.values() for p in net.parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.average = {n: {k: v.detach().clone() for k, v in net.state_dict().items()} for n, net in nets.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
@@ -69,9 +69,7 @@ class Run:
         decay = min(self.decay, (1 + self.done) / (10 + self.done))
         with torch.no_grad():
             for n, net in self.nets.items():
-                for key, value in net.state_dict().items():
-                    mean = self.average[n][key]
-                    mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
+                torch._foreach_lerp_(list(self.average[n].values()), list(net.state_dict().values()), 1 - decay)
         for key, value in figures.items():
             self.figures.setdefault(key, []).append(value)
         if self.done % 50 == 0:

@@ -22,8 +22,8 @@ from pathlib import Path
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
-STAGES = {"vae": (1500, 1e-3), "judge": (1200, 2e-3), "single": (2000, 8e-4), "joint": (8000, 6e-4)}
-"""Steps and learning rate of each stage, in order."""
+STAGES = {"vae": (1500, 1e-3), "judge": (1200, 2e-3), "single": (1600, 8e-4), "joint": (9000, 6e-4), "pictures": (0, 0.0)}
+"""Steps and learning rate of each stage, in order; the last one draws the demo's reference pictures."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,6 +57,9 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
         train_vae.train(folder, steps, rate=rate, seed=seed)
     elif stage == "judge":
         judge.train(folder, steps, rate=rate, seed=seed)
+    elif stage == "pictures":
+        for caption in export.draw_references():
+            print(caption)
     else:
         train_denoiser.train(folder, stage, steps, rate, seed)
         export.export(folder, stage, export.DEMO / f"same_subject_{stage}.safetensors")

@@ -70,18 +70,26 @@ def caption_tokens() -> torch.Tensor:
     return torch.tensor([[token for token, _ in row] for row in rows])
 
 
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
+    """Attention on [B, L, D]. Short sequences are written out: on a CPU the fused kernel is slower there."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    if runs.device().type == "cpu" and q.shape[2] <= 512:
+        weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
+        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
 def coupled_patches(pictures: int) -> dict:
     """Transformer options that couple the self-attention of every ``pictures`` rows in all blocks."""
 
-    def attend(q, k, v, heads):
-        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-    def replace(q, k, v, options):
+    def coupled(q, k, v, options):
         return coupling.couple(q, k, v, pictures, lambda *qkv: attend(*qkv, options["n_heads"]))
 
+    def cross(q, k, v, options):
+        return attend(q, k, v, options["n_heads"])
+
     blocks = [(name, number) for name in ("input", "middle", "output") for number in range(12)]
-    return {"patches_replace": {"attn1": {block: replace for block in blocks}}}
+    return {"patches_replace": {"attn1": dict.fromkeys(blocks, coupled), "attn2": dict.fromkeys(blocks, cross)}}
 
 
 def denoise(unet, noisy, timestep, text_states, captions, pictures) -> torch.Tensor:
