@@ -4,11 +4,20 @@ import ast
 import sys
 
 import pytest
-
 from same_subject.dev import pack
 
 NODES = pack.ROOT / "nodes"
-HOST_PACKAGES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths", "latent_preview", "nodes", "server"}
+HOST_PACKAGES = {
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "comfy_execution",
+    "execution",
+    "folder_paths",
+    "latent_preview",
+    "nodes",
+    "server",
+}
 PURE_PACKAGES = {"torch", "einops", *sys.stdlib_module_names}
 MODULES = sorted(NODES.rglob("*.py"))
 

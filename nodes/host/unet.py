@@ -82,8 +82,9 @@ def check_latents(model, joint_set: JointSet) -> None:
 
 def _known(order: str, source: str) -> str:
     if order not in settings.CHANNEL_ORDERS:
+        orders = " or ".join(f"`{known}`" for known in settings.CHANNEL_ORDERS)
         raise ValueError(
-            f"JeDi: {source} is `{order}`, but needs to be one of {', '.join(f'`{known}`' for known in settings.CHANNEL_ORDERS)}. "
+            f"JeDi: {source} is `{order}`, but needs to be {orders}. "
             "Set `channel_order` of JeDi Options to the one that the checkpoint was trained with."
         )
     return order

@@ -25,7 +25,9 @@ def couple(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pictures: int, att
     return rearrange(attend(*joined), "s (n l) d -> (s n) l d", n=pictures)
 
 
-def couple_apart(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend) -> torch.Tensor:
+def couple_apart(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend
+) -> torch.Tensor:
     """Attention without references: generated rows see generated rows, a reference sees itself.
 
     What a reference-free branch needs: a generated row that saw a reference row would still be
@@ -43,7 +45,9 @@ def couple_apart(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: i
     )
 
 
-def couple_references_only(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend) -> torch.Tensor:
+def couple_references_only(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend
+) -> torch.Tensor:
     """Generated rows see the whole set, references see only references.
 
     Departure from the paper, where every row sees every row: cheaper, and references are then encoded

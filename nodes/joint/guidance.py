@@ -38,7 +38,9 @@ def guide(e0: torch.Tensor, e1: torch.Tensor, e: torch.Tensor, first: float, sec
     return e0 + first * (e1 - e0) + second * (e - e1)
 
 
-def as_conditional(e0: torch.Tensor, e1: torch.Tensor, e: torch.Tensor, first: float, second: float, scale: float) -> torch.Tensor:
+def as_conditional(
+    e0: torch.Tensor, e1: torch.Tensor, e: torch.Tensor, first: float, second: float, scale: float
+) -> torch.Tensor:
     """The conditional c for which plain guidance e0 + scale (c - e0) is equation 4. ``scale`` is not 0.
 
     Lets a node that changes plain guidance (for example Rescale CFG) change this one too.

@@ -23,7 +23,14 @@ class ReferencePictures(io.ComfyNode):
             display_name="Reference Pictures",
             category=CATEGORY,
             description="Gathers pictures of one subject, each with its caption.",
-            search_aliases=["jedi references", "subject pictures", "reference images", "same subject", "ip adapter", "dreambooth"],
+            search_aliases=[
+                "jedi references",
+                "subject pictures",
+                "reference images",
+                "same subject",
+                "ip adapter",
+                "dreambooth",
+            ],
             inputs=[
                 io.Autogrow.Input(
                     "images",
@@ -34,7 +41,8 @@ class ReferencePictures(io.ComfyNode):
                     "captions",
                     multiline=True,
                     default="",
-                    tooltip="What each picture shows, one line a picture, in their order. A single line serves all; empty is allowed.",
+                    tooltip="What each picture shows, one line a picture, in their order. A single line serves all; "
+                    "empty is allowed.",
                 ),
                 io.Combo.Input(
                     "fit",
@@ -50,20 +58,26 @@ class ReferencePictures(io.ComfyNode):
                     "masks",
                     template=io.Autogrow.TemplatePrefix(mask, prefix="mask", min=0, max=MOST_REFERENCES),
                     optional=True,
-                    tooltip="White = subject; the rest is blanked. None, one for all, or one a picture. Any size. Transparency in a picture works too.",
+                    tooltip="White = subject; the rest is blanked. None, one for all, or one a picture. Any size. "
+                    "Transparency in a picture works too.",
                 ),
                 io.Boolean.Input(
                     "invert_masks",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Switch on for masks that are white on the background, such as the one Load Image makes of transparency.",
+                    tooltip="Switch on for masks that are white on the background, such as the one Load Image makes "
+                    "of transparency.",
                 ),
                 sockets.References.Input(
-                    "previous", optional=True, tooltip="More pictures of the subject, from another Reference Pictures node; they come first."
+                    "previous",
+                    optional=True,
+                    tooltip="More pictures of the subject, from another Reference Pictures node; they come first.",
                 ),
             ],
-            outputs=[sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")],
+            outputs=[
+                sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")
+            ],
         )
 
     @classmethod
@@ -92,7 +106,8 @@ class JointSetNode(io.ComfyNode):
                     "prompts",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="One prompt a line, one line a picture to generate; a single prompt serves all pictures. For prompts of several "
+                    tooltip="One prompt a line, one line a picture to generate; a single prompt serves all pictures. "
+                    "For prompts of several "
                     "lines put a line with only --- between them.",
                 ),
                 io.String.Input(
@@ -107,14 +122,16 @@ class JointSetNode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=layout.MOST_PICTURES,
-                    tooltip="Pictures to generate in a set; 0 means one for each prompt. They see each other, so they show one subject.",
+                    tooltip="Pictures to generate in a set; 0 means one for each prompt. They see each other, so they "
+                    "show one subject.",
                 ),
                 io.Int.Input(
                     "sets",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="How many sets to make of the same references and prompts, with different noise. Sets do not see each other.",
+                    tooltip="How many sets to make of the same references and prompts, with different noise. Sets do "
+                    "not see each other.",
                 ),
                 io.Int.Input(
                     "width",
@@ -138,13 +155,20 @@ class JointSetNode(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     advanced=True,
-                    tooltip="Seed of the noise that the references are shown with. The pictures' own noise comes from the sampler's seed.",
+                    tooltip="Seed of the noise that the references are shown with. The pictures' own noise comes from "
+                    "the sampler's seed.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="Prompts and captions, one row a picture; for the sampler."),
-                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt at the same length; for the sampler."),
-                io.Latent.Output(display_name="latent", tooltip="The batch to denoise: pictures to generate, then references; for the sampler."),
+                io.Conditioning.Output(
+                    display_name="positive", tooltip="Prompts and captions, one row a picture; for the sampler."
+                ),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="The negative prompt at the same length; for the sampler."
+                ),
+                io.Latent.Output(
+                    display_name="latent", tooltip="The batch to denoise: pictures to generate, then references; for the sampler."
+                ),
                 sockets.Set.Output(display_name="joint_set", tooltip="What is where in the batch; for JeDi and Pick Pictures."),
             ],
         )
@@ -154,9 +178,7 @@ class JointSetNode(io.ComfyNode):
         return _prompts_or_problem(prompts, pictures)
 
     @classmethod
-    def execute(
-        cls, clip, vae, references, prompts, negative, pictures, sets, width, height, reference_seed
-    ) -> io.NodeOutput:
+    def execute(cls, clip, vae, references, prompts, negative, pictures, sets, width, height, reference_seed) -> io.NodeOutput:
         joint_set, texts = _joint_set(vae, references, _split(prompts, pictures), sets, width, height, reference_seed)
         positive, null = encoding.encode_texts(clip, texts, negative, {tagging.SET_KEY: joint_set.key})
         latent = {"samples": joint_set.latent(), "batch_index": joint_set.layout.noise_index}
@@ -227,24 +249,35 @@ class JeDiOptions(io.ComfyNode):
                     tooltip="Share of the schedule at which attention begins to be coupled: 0 = from pure noise on.",
                 ),
                 io.Float.Input(
-                    "coupling_end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Share of the schedule at which coupling ends: 1 = never."
+                    "coupling_end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the schedule at which coupling ends: 1 = never.",
                 ),
-                *(io.Boolean.Input(level, default=True, tooltip=f"Couple pictures here. {levels[level]}") for level in settings.LEVELS),
+                *(
+                    io.Boolean.Input(level, default=True, tooltip=f"Couple pictures here. {levels[level]}")
+                    for level in settings.LEVELS
+                ),
                 io.Combo.Input(
                     "reference_attention",
                     options=[settings.ALL_PICTURES, settings.REFERENCES_ONLY],
-                    tooltip="What references attend to. The paper: all pictures. References only is cheaper and departs from the paper.",
+                    tooltip="What references attend to. The paper: all pictures. References only is cheaper and "
+                    "departs from the paper.",
                 ),
                 io.Combo.Input(
                     "null_references",
                     options=[settings.ISOLATED, settings.LITERAL],
-                    tooltip="A branch without references. Isolated: generated pictures do not see them. Literal: as equation 3 is printed, where "
+                    tooltip="A branch without references. Isolated: generated pictures do not see them. Literal: as "
+                    "equation 3 is printed, where "
                     "their noised form stays visible.",
                 ),
                 io.Combo.Input(
                     "channel_order",
                     options=[settings.AUTO, *settings.CHANNEL_ORDERS],
-                    tooltip="Input channels of a 9-channel model. Auto reads the file's metadata; Stable Diffusion inpainting files are "
+                    tooltip="Input channels of a 9-channel model. Auto reads the file's metadata; Stable Diffusion "
+                    "inpainting files are "
                     "noisy, mask, reference. Has no effect on 4-channel models.",
                 ),
             ],
@@ -256,7 +289,9 @@ class JeDiOptions(io.ComfyNode):
         return _window_or_problem("JeDi Options", "coupling_start", coupling_start, "coupling_end", coupling_end)
 
     @classmethod
-    def execute(cls, coupling_start, coupling_end, reference_attention, null_references, channel_order, **levels) -> io.NodeOutput:
+    def execute(
+        cls, coupling_start, coupling_end, reference_attention, null_references, channel_order, **levels
+    ) -> io.NodeOutput:
         chosen = frozenset(level for level in settings.LEVELS if levels[level])
         return io.NodeOutput(
             settings.Options(coupling_start, coupling_end, chosen, reference_attention, null_references, channel_order)
@@ -270,15 +305,26 @@ class ApplyJeDi(io.ComfyNode):
             node_id="JediApply",
             display_name="JeDi",
             category=CATEGORY,
-            description="Makes a model paint a joint set: its pictures attend to each other, and the references stay what they are.",
-            search_aliases=["jedi", "joint image diffusion", "same subject", "personalization", "coupled attention", "image guidance"],
+            description="Makes a model paint a joint set: its pictures attend to each other, and the references stay "
+            "what they are.",
+            search_aliases=[
+                "jedi",
+                "joint image diffusion",
+                "same subject",
+                "personalization",
+                "coupled attention",
+                "image guidance",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="A Stable Diffusion 1.5, 2 or XL model, best one that was trained on joint sets (JeDi)."),
+                io.Model.Input(
+                    "model", tooltip="A Stable Diffusion 1.5, 2 or XL model, best one that was trained on joint sets (JeDi)."
+                ),
                 sockets.Set.Input("joint_set", tooltip="The set to paint, from Joint Set."),
                 io.Combo.Input(
                     "guidance",
                     options=list(guidance.MODES),
-                    tooltip="How the sampler's cfg acts. Joint: on text and references together. Text first favours the subject, image first "
+                    tooltip="How the sampler's cfg acts. Joint: on text and references together. Text first favours "
+                    "the subject, image first "
                     "the text; both add image_scale. Text only: on the text.",
                 ),
                 io.Float.Input(
@@ -287,7 +333,8 @@ class ApplyJeDi(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="Scale of the references for text first and image first; the sampler's cfg is the scale of the text. Others ignore it.",
+                    tooltip="Scale of the references for text first and image first; the sampler's cfg is the scale "
+                    "of the text. Others ignore it.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -343,16 +390,25 @@ class PickPictures(io.ComfyNode):
             description="Takes generated pictures, references or single pictures out of a sampled joint set.",
             search_aliases=["jedi pick", "select pictures", "remove references", "latent from batch", "image from batch"],
             inputs=[
-                io.MatchType.Input("samples", template=kind, tooltip="The whole batch: latents from the sampler, or pictures from VAE Decode."),
+                io.MatchType.Input(
+                    "samples", template=kind, tooltip="The whole batch: latents from the sampler, or pictures from VAE Decode."
+                ),
                 sockets.Set.Input("joint_set", tooltip="The set that was sampled, from Joint Set."),
-                io.Combo.Input("which", options=list(picking.CHOICES), tooltip="Generated pictures, references, or those named in indices."),
+                io.Combo.Input(
+                    "which", options=list(picking.CHOICES), tooltip="Generated pictures, references, or those named in indices."
+                ),
                 io.String.Input(
                     "indices",
                     default="0",
-                    tooltip="With which = index: places in each set, such as 0, 2-4. Generated pictures come first, then the references.",
+                    tooltip="With which = index: places in each set, such as 0, 2-4. Generated pictures come first, "
+                    "then the references.",
                 ),
             ],
-            outputs=[io.MatchType.Output(template=kind, id="picked", display_name="picked", tooltip="The chosen rows, in order, of the same type.")],
+            outputs=[
+                io.MatchType.Output(
+                    template=kind, id="picked", display_name="picked", tooltip="The chosen rows, in order, of the same type."
+                )
+            ],
         )
 
     @classmethod

@@ -6,7 +6,6 @@ import comfy.sd
 import pytest
 import torch
 from safetensors.torch import save_file
-
 from same_subject.nodes.host import unet as host_unet
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, sample

@@ -1,11 +1,9 @@
 """Image guidance inside the host's own guiders: equations 3 and 4, and branches without references."""
 
-import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider, DualCFGGuider
 from comfy_extras.nodes_perpneg import PerpNegGuider
-
 from same_subject.nodes.joint import guidance
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, guide, made, sample
@@ -60,7 +58,16 @@ def test_at_scale_1_guidance_is_the_conditional_prediction(unets, channels, mode
 
 
 @pytest.mark.parametrize("channels", (4, 9))
-@pytest.mark.parametrize("mode, text, image", (("text first", 2.0, 5.0), ("image first", 2.0, 5.0), ("text first", 1.0, 4.0), ("image first", 1.0, 4.0), ("text first", 0.0, 2.0)))
+@pytest.mark.parametrize(
+    "mode, text, image",
+    (
+        ("text first", 2.0, 5.0),
+        ("image first", 2.0, 5.0),
+        ("text first", 1.0, 4.0),
+        ("image first", 1.0, 4.0),
+        ("text first", 0.0, 2.0),
+    ),
+)
 def test_three_branches_are_equation_4_of_branches_computed_apart(unets, channels, mode, text, image):
     one = case()
     with_text = Branches(jedi(unets, channels, one, "joint"), one)
@@ -145,7 +152,9 @@ def test_cfg_guider_gives_what_ksampler_gives(unets, mode):
 def test_dual_cfg_guider_builds_equation_4_by_hand(unets):
     """cond1 = prompts, cond2 = references with null text, negative = nothing: image first."""
     one = case()
-    guider = DualCFGGuider.execute(jedi(unets, 9, one, "joint"), one.positive, one.negative, one.negative, 2.0, 5.0, "regular").result[0]
+    guider = DualCFGGuider.execute(
+        jedi(unets, 9, one, "joint"), one.positive, one.negative, one.negative, 2.0, 5.0, "regular"
+    ).result[0]
     ours = sample(jedi(unets, 9, one, "image first", image_scale=5.0), one, cfg=2.0)
     assert gap(guide(guider, one), ours) < ROUNDING
     assert gap(sample(jedi(unets, 9, one, "text first", image_scale=5.0), one, cfg=2.0), ours) > VISIBLE

@@ -2,7 +2,6 @@
 
 import comfy.controlnet
 import comfy.hooks
-import nodes
 import pytest
 import torch
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
@@ -12,9 +11,10 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_rebatch import LatentRebatch
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
-
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, made, sample
+
+import nodes
 
 ROUNDING = 1e-4
 VISIBLE = 0.01

@@ -4,7 +4,6 @@ import comfy.ldm.modules.attention as host_attention
 import comfy.model_patcher
 import pytest
 import torch
-
 from same_subject.nodes.joint import layout
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, made, sample
@@ -101,7 +100,9 @@ def test_every_layout_sees_its_references_and_only_through_the_coupling(unets, k
     order = order_for(channels)
     coupled = [made(sample(apply(unets[kind, channels], c.joint_set, channel_order=order), c), c) for c in (a, b)]
     assert gap(*coupled) > VISIBLE
-    apart = [made(sample(apply(unets[kind, channels], c.joint_set, channel_order=order, levels=frozenset()), c), c) for c in (a, b)]
+    apart = [
+        made(sample(apply(unets[kind, channels], c.joint_set, channel_order=order, levels=frozenset()), c), c) for c in (a, b)
+    ]
     assert gap(*apart) < ROUNDING
 
 
@@ -152,21 +153,26 @@ def test_a_coupled_layer_equals_a_float64_reading_of_the_papers_listing(unet):
     x, out = seen["middle", 0], seen["middle", 0, "out"]
 
     def listing(x, ng):
-        b, l, c = x.shape
-        x = x.view(-1, ng * l, c)
+        b, length, c = x.shape
+        x = x.view(-1, ng * length, c)
         q, k, v = (
             (x @ w.weight.double().T).unflatten(-1, (block.n_heads, -1)).transpose(1, 2)
             for w in (block.attn1.to_q, block.attn1.to_k, block.attn1.to_v)
         )
         scores = (q @ k.transpose(-1, -2) / block.d_head**0.5).softmax(-1)
-        x = (scores @ v).transpose(1, 2).flatten(2) @ block.attn1.to_out[0].weight.double().T + block.attn1.to_out[0].bias.double()
-        return x.view(b, l, c)
+        x = (scores @ v).transpose(1, 2).flatten(2) @ block.attn1.to_out[0].weight.double().T + block.attn1.to_out[
+            0
+        ].bias.double()
+        return x.view(b, length, c)
 
     assert gap(out, listing(x, 4)) < 1e-5
     assert gap(out, listing(x, 1)) > VISIBLE
 
 
-@pytest.mark.parametrize("sampler", ("euler", "ddim", "dpmpp_2m", "euler_ancestral", "dpmpp_2m_sde", "uni_pc", "heun", "lcm", "euler_cfg_pp", "dpm_adaptive"))
+@pytest.mark.parametrize(
+    "sampler",
+    ("euler", "ddim", "dpmpp_2m", "euler_ancestral", "dpmpp_2m_sde", "uni_pc", "heun", "lcm", "euler_cfg_pp", "dpm_adaptive"),
+)
 def test_reference_rows_come_back_exactly(unet, sampler):
     one = case(sets=2)
     samples = sample(apply(unet, one.joint_set), one, sampler=sampler, steps=3)
@@ -222,13 +228,13 @@ def test_prompts_of_any_length_run_in_one_call(tmp_path, tokens, length):
 
 def test_a_model_is_unchanged_after_any_number_of_downstream_runs(unet):
     plain, one = case(references=0), case()
-    before, options = sample(unet, plain), repr(unet.model_options)
-    first = sample(apply(unet, one.joint_set, "text first"), one)
+    before, options = sample(unet, plain, unload=False), repr(unet.model_options)
+    first = sample(apply(unet, one.joint_set, "text first"), one, unload=False)
     for mode in ("joint", "image first"):
-        sample(apply(unet, one.joint_set, mode), one)
-    assert torch.equal(sample(unet, plain), before)
+        sample(apply(unet, one.joint_set, mode), one, unload=False)
+    assert torch.equal(sample(unet, plain, unload=False), before)
     assert repr(unet.model_options) == options and not unet.wrappers
-    assert torch.equal(sample(apply(unet, one.joint_set, "text first"), one), first)
+    assert torch.equal(sample(apply(unet, one.joint_set, "text first"), one, unload=False), first)
     assert gap(made(first, one), before) > VISIBLE
 
 

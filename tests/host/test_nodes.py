@@ -5,16 +5,16 @@ import json
 import re
 
 import folder_paths
-import nodes as host_nodes
 import pytest
+import same_subject
 import torch
 from safetensors.torch import load_file, save_file
-
-import same_subject
 from same_subject.dev import pack
 from same_subject.nodes.demo.nodes import LoadDemoModel
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.tests.tiny import models
+
+import nodes as host_nodes
 
 DOCS = pack.ROOT / "js" / "docs"
 
@@ -52,7 +52,14 @@ def schemas(extension):
 
 
 def test_the_pack_lists_its_nodes(extension):
-    assert list(schemas(extension)) == ["JediDemoLoader", "JediReferences", "JediJointSet", "JediOptions", "JediApply", "JediPick"]
+    assert list(schemas(extension)) == [
+        "JediDemoLoader",
+        "JediReferences",
+        "JediJointSet",
+        "JediOptions",
+        "JediApply",
+        "JediPick",
+    ]
 
 
 def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extension):
@@ -132,7 +139,9 @@ def test_masks_of_any_size_blank_the_background():
 def test_an_option_reaches_the_model(loaded):
     model, *_ = loaded
     _, _, _, one = joint_set(loaded)
-    options = JeDiOptions.execute(0.1, 0.9, "references only", "literal", "noisy, mask, reference", full=True, half=False, quarter=True, eighth=True)
+    options = JeDiOptions.execute(
+        0.1, 0.9, "references only", "literal", "noisy, mask, reference", full=True, half=False, quarter=True, eighth=True
+    )
     painter = ApplyJeDi.execute(model, one, "joint", 5.0, 0.2, 0.8, options.result[0]).result[0]
     (hook,) = painter.get_wrappers("outer_sample", "same_subject_step")
     sampling = hook.__self__
@@ -211,7 +220,9 @@ def test_a_broken_demo_file_is_refused_before_the_queue_starts(demo, monkeypatch
     broken(tmp_path, demo, name)
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "jedi_demo", ([str(tmp_path)], {".safetensors"}))
     problem = LoadDemoModel.validate_inputs("broken.safetensors")
-    assert problem.startswith("Load Demo Model: broken.safetensors cannot be used: ") and problem.endswith("choose another `file`.")
+    assert problem.startswith("Load Demo Model: broken.safetensors cannot be used: ") and problem.endswith(
+        "choose another `file`."
+    )
     with pytest.raises(ValueError, match="cannot be used"):
         LoadDemoModel.execute("broken.safetensors")
     assert "is in none of" in LoadDemoModel.validate_inputs("gone.safetensors")
@@ -227,7 +238,9 @@ def test_demo_weights_that_do_not_fit_their_metadata_are_refused(demo, tmp_path,
     for part in ("model.diffusion_model.", "cond_stage_model.", "first_stage_model."):
         missing = next(key for key in state if key.startswith(part))
         save_file({key: value for key, value in state.items() if key != missing}, str(tmp_path / "less.safetensors"), metadata)
-        with pytest.raises(ValueError, match=f"less.safetensors cannot be used: 1 weights.*{re.escape(missing.removeprefix(part))}"):
+        with pytest.raises(
+            ValueError, match=f"less.safetensors cannot be used: 1 weights.*{re.escape(missing.removeprefix(part))}"
+        ):
             LoadDemoModel.execute("less.safetensors")
 
 
@@ -265,25 +278,27 @@ def test_api_workflows_are_accepted_by_the_host(path, demo, host_nodes_with_ours
     valid, error, node_errors = validate(prompt)
     assert valid, (error, node_errors)
     for node in prompt.values():
-        schema = getattr(host_nodes.NODE_CLASS_MAPPINGS[node["class_type"]], "INPUT_TYPES")()
+        schema = host_nodes.NODE_CLASS_MAPPINGS[node["class_type"]].INPUT_TYPES()
         known = {name for group in ("required", "optional") for name in schema.get(group, {})}
         assert {name.split(".")[0] for name in node["inputs"]} <= known, node
 
 
 def test_the_host_reports_wrong_inputs_by_node_before_the_queue_starts(demo, host_nodes_with_ours):
+    def node(class_type, **inputs):
+        return {"class_type": class_type, "inputs": inputs}
+
+    references = {"images.image0": ["2", 0], "captions": "", "fit": "crop", "background": "grey"}
+    sizes = {"pictures": 5, "sets": 0, "width": 0, "height": 0, "reference_seed": 0}
+    sources = {"clip": ["1", 1], "vae": ["1", 2], "references": ["3", 0]}
     prompt = {
-        "1": {"class_type": "JediDemoLoader", "inputs": {"file": "gone.safetensors"}},
-        "2": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "3": {"class_type": "JediReferences", "inputs": {"images.image0": ["2", 0], "captions": "", "fit": "crop", "background": "grey"}},
-        "4": {
-            "class_type": "JediJointSet",
-            "inputs": {"clip": ["1", 1], "vae": ["1", 2], "references": ["3", 0], "prompts": "a\nb\nc", "negative": "", "pictures": 5,
-                       "sets": 0, "width": 0, "height": 0, "reference_seed": 0},
-        },
-        "5": {"class_type": "JediPick", "inputs": {"samples": ["4", 2], "joint_set": ["4", 3], "which": "index", "indices": "x"}},
-        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
-        "7": {"class_type": "PreviewImage", "inputs": {"images": ["6", 0]}},
-    }  # fmt: skip
+        "1": node("JediDemoLoader", file="gone.safetensors"),
+        "2": node("EmptyImage", width=64, height=64, batch_size=1, color=0),
+        "3": node("JediReferences", **references),
+        "4": node("JediJointSet", prompts="a\nb\nc", negative="", **sources, **sizes),
+        "5": node("JediPick", samples=["4", 2], joint_set=["4", 3], which="index", indices="x"),
+        "6": node("VAEDecode", samples=["5", 0], vae=["1", 2]),
+        "7": node("PreviewImage", images=["6", 0]),
+    }
     valid, _, errors = validate(prompt)
     assert not valid
     details = {node: " ".join(error["details"] for error in report["errors"]) for node, report in errors.items()}

@@ -3,11 +3,11 @@
 import asyncio
 import json
 
-import nodes as host_nodes
 import pytest
-
 import same_subject
 from same_subject.dev import pack
+
+import nodes as host_nodes
 
 WORKFLOWS = pack.ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from same_subject.nodes.joint import coupling
 
 SETS, GENERATED, REFERENCES, TOKENS, WIDTH = 2, 2, 3, 5, 8

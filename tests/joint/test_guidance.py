@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from same_subject.nodes.joint import guidance
 
 

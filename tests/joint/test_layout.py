@@ -1,7 +1,6 @@
 """Rows, noise and names of a joint set."""
 
 import torch
-
 from same_subject.nodes.joint.layout import JointSet, Layout, draw_noise, key_of
 
 
@@ -49,4 +48,6 @@ def test_sets_have_equal_names_only_if_they_hold_the_same():
     layout, x = Layout(1, 1, 1), torch.zeros(1, 4, 2, 2)
     name = key_of(layout, ["a", "b"], x)
     assert name == key_of(Layout(1, 1, 1), ["a", "b"], x.clone())
-    assert len({name, key_of(layout, ["a", "c"], x), key_of(layout, ["a", "b"], x + 1), key_of(Layout(2, 1, 1), ["a", "b"], x)}) == 4
+    assert (
+        len({name, key_of(layout, ["a", "c"], x), key_of(layout, ["a", "b"], x + 1), key_of(Layout(2, 1, 1), ["a", "b"], x)}) == 4
+    )

@@ -1,7 +1,6 @@
 """Choosing rows of a batch."""
 
 import pytest
-
 from same_subject.nodes.joint import picking
 from same_subject.nodes.joint.layout import Layout
 

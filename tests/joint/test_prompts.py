@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from same_subject.nodes.joint import prompts
 
 
@@ -31,7 +30,8 @@ def test_one_caption_serves_all_pictures_and_captions_may_be_empty():
 
 
 @pytest.mark.parametrize(
-    "lengths, length", (([77], 77), ([77, 154], 154), ([77, 154, 231], 462), ([231, 308], 924), ([308, 385], 385), ([77, 1001], 1001))
+    "lengths, length",
+    (([77], 77), ([77, 154], 154), ([77, 154, 231], 462), ([231, 308], 924), ([308, 385], 385), ([77, 1001], 1001)),
 )
 def test_lengths_meet_at_their_common_multiple_up_to_924_and_at_the_longest_beyond(lengths, length):
     assert prompts.common_length(lengths) == length

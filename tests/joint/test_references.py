@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from same_subject.nodes.joint.references import Reference, gather
 
 WIDE = torch.linspace(0, 1, 40)[None, :, None].expand(20, 40, 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-
 from same_subject.nodes.joint import layout, settings
 
 from . import models
@@ -60,14 +59,18 @@ def apply(model, joint_set, mode="joint", image_scale=3.0, start=0.0, end=1.0, c
     return JointSampling(joint_set, chosen, channel_order).install(model)
 
 
-def sample(model, case: Case, seed=1, steps=2, cfg=2.0, sampler="euler", scheduler="normal", latent=None, **advanced) -> torch.Tensor:
+def sample(
+    model, case: Case, seed=1, steps=2, cfg=2.0, sampler="euler", scheduler="normal", latent=None, unload=True, **advanced
+) -> torch.Tensor:
     """The latents [B, C, H, W] that KSampler gives, or KSampler Advanced with its keywords."""
     import nodes
 
     with torch.inference_mode():
         latent = case.latent if latent is None else latent
-        (out,) = nodes.common_ksampler(model, seed, steps, cfg, sampler, scheduler, case.positive, case.negative, latent, **advanced)
-    return out["samples"].clone()
+        (out,) = nodes.common_ksampler(
+            model, seed, steps, cfg, sampler, scheduler, case.positive, case.negative, latent, **advanced
+        )
+    return _unloaded(out) if unload else out["samples"].clone()
 
 
 def guide(guider, case: Case, seed=1, steps=2) -> torch.Tensor:
@@ -79,7 +82,15 @@ def guide(guider, case: Case, seed=1, steps=2) -> torch.Tensor:
         sigmas = comfy.samplers.calculate_sigmas(guider.model_patcher.get_model_object("model_sampling"), "normal", steps)
         sampler = comfy.samplers.sampler_object("euler")
         out, _ = SamplerCustomAdvanced.execute(Noise_RandomNoise(seed), guider, sampler, sigmas, case.latent).result
-    return out["samples"].clone()
+    return _unloaded(out)
+
+
+def _unloaded(latent: dict) -> torch.Tensor:
+    """The latents, with the host's list of loaded models emptied: it collects garbage over models that died loaded."""
+    import comfy.model_management
+
+    comfy.model_management.unload_all_models()
+    return latent["samples"].clone()
 
 
 def made(samples: torch.Tensor, case: Case) -> torch.Tensor:

@@ -1,0 +1,33 @@
+"""JeDi's training objective."""
+
+import torch
+from same_subject.nodes.joint import objective
+
+
+def test_a_given_reference_is_shown_with_mask_0_and_a_missing_one_is_zero_with_mask_1():
+    latents = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    shown = objective.reference_input(latents, torch.tensor([0.0, 1.0]))
+    assert torch.equal(shown[0, :4], latents[0]) and (shown[0, 4] == 0).all()
+    assert (shown[1, :4] == 0).all() and (shown[1, 4] == 1).all()
+
+
+def test_noise_and_picture_keep_unit_variance_at_every_step():
+    generator = torch.Generator().manual_seed(1)
+    latents, noise = (torch.randn(10, 4, 64, 64, generator=generator) for _ in range(2))
+    a = objective.sd_alphas_cumprod()[::100].float()
+    assert torch.allclose(objective.add_noise(latents, noise, a).var(dim=(1, 2, 3)), torch.ones(10), atol=0.05)
+
+
+def test_the_schedule_is_stable_diffusions():
+    a = objective.sd_alphas_cumprod()
+    sigmas = ((1 - a) / a).sqrt()
+    assert abs(sigmas[0].item() - 0.0292) < 1e-4 and abs(sigmas[-1].item() - 14.6146) < 1e-3
+
+
+def test_a_set_shares_its_timestep_and_its_dropped_caption_and_half_of_the_references_are_given():
+    timestep, missing, kept = objective.draw(2000, 3, 1000, torch.Generator().manual_seed(2))
+    for shared in (timestep, kept):
+        assert (shared.view(-1, 3) == shared.view(-1, 3)[:, :1]).all()
+    assert abs(missing.mean().item() - 0.5) < 0.03
+    assert abs(1 - kept.mean().item() - 0.1) < 0.03
+    assert timestep.min() < 50 and timestep.max() > 950
