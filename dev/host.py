@@ -101,6 +101,11 @@ def users_host(path):
         root = root / "ComfyUI"
     if not is_comfyui(root):
         raise SetupError(f"{root} is not a ComfyUI folder: give the folder that holds main.py and comfy/.")
+    version = read_version(root)
+    if version != "unknown" and numbers(version) < numbers(HOST_VERSION):
+        raise SetupError(
+            f"{root} is ComfyUI {version}, but {HOST_VERSION} or newer is needed: update it, or name another."
+        )
     for python in pythons_beside(root):
         if can_import(python, "torch", "aiohttp", "PIL", "safetensors"):
             return Host(root, python, private=False)
@@ -147,6 +152,11 @@ def read_version(root):
         return "unknown"
     found = re.search(r'__version__ = "([^"]+)"', text)
     return found.group(1) if found else "unknown"
+
+
+def numbers(version):
+    """A version as numbers that compare: "0.3.64" -> (0, 3, 64)."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -543,19 +553,20 @@ def continue_inside(host, script, arguments, tools=None):
 def wait_for(process, patience=20):
     """The exit code of a child process; if this one is told to stop, the child may first clean up.
 
-    On Ctrl-C a terminal tells both; a SIGTERM is for this process alone and is handed on.
+    On Ctrl-C a terminal tells both. A SIGTERM, or a SIGINT for this process alone, is handed on.
     """
-    handed_on = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()
     except KeyboardInterrupt:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=patience)
+        for stop in (lambda: None, process.terminate, process.kill):
+            stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=patience)
+                break
         raise
     finally:
-        signal.signal(signal.SIGTERM, handed_on)
-        if process.poll() is None:
-            process.kill()
+        signal.signal(signal.SIGTERM, before)
 
 
 def bytecode_elsewhere(host):

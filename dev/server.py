@@ -23,7 +23,7 @@ from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
 FOLDER = "comfyui-same-subject"  # the pack's folder name inside custom_nodes
-START_SECONDS = 240
+START_SECONDS = 600  # a machine may be slow or busy; a server that ends is noticed at once
 
 
 class ServerError(Exception):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -98,6 +99,13 @@ def test_a_comfyui_without_a_python_that_has_torch_is_refused(tmp_path, monkeypa
     monkeypatch.setattr(hosts, "can_import", lambda python, *modules: False)
     with pytest.raises(hosts.SetupError, match="run this command with the Python that runs your ComfyUI"):
         hosts.users_host(make_comfyui(tmp_path / "ComfyUI"))
+
+
+def test_a_comfyui_that_is_too_old_is_refused(tmp_path, any_python):
+    root = make_comfyui(tmp_path / "ComfyUI")
+    (root / "comfyui_version.py").write_text('__version__ = "0.3.64"\n')
+    with pytest.raises(hosts.SetupError, match="is ComfyUI 0.3.64, but 0.30.0 or newer is needed"):
+        hosts.users_host(root)
 
 
 def test_the_version_is_read_without_importing(tmp_path):
@@ -274,6 +282,39 @@ from same_subject.dev import host
 with host.locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("which", ["SIGINT", "SIGTERM"])
+def test_a_command_that_is_stopped_lets_its_child_clean_up(tmp_path, which):
+    (tmp_path / "child.py").write_text(CHILD, encoding="utf-8")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(pack.ROOT / "dev"), str(tmp_path / "child.py"), str(tmp_path / "cleaned")],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert parent.stdout.readline() == "child runs\n"
+    parent.send_signal(getattr(signal, which))
+    assert parent.wait(timeout=60) != 0
+    parent.stdout.close()
+    assert (tmp_path / "cleaned").exists()
+
+
+PARENT = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import pack; pack.load()
+from same_subject.dev import host
+sys.exit(host.wait_for(subprocess.Popen([sys.executable, *sys.argv[2:]]), patience=2))
+"""
+CHILD = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+try:
+    print("child runs", flush=True)
+    time.sleep(60)
+finally:
+    pathlib.Path(sys.argv[1]).touch()
 """
 
 

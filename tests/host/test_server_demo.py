@@ -10,14 +10,18 @@ import time
 import pytest
 
 from same_subject.dev import demo, pack
+from same_subject.dev import host as hosts
 from same_subject.tests.host import checkpoints
 
-COMMAND = [sys.executable, str(pack.ROOT / "dev" / "demo.py")]
+COMMAND = [sys.executable, str(pack.ROOT / "dev" / "demo.py"), "--comfyui", os.environ["COMFYUI_PATH"]]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in (hosts.CHILD, "COMFYUI_PATH")}
 
 
 def run(folder, *arguments):
     """Run the command in a folder; returns what it printed and its report."""
-    result = subprocess.run([*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout, json.loads((folder / "same-subject-demo" / "report.json").read_text(encoding="utf-8"))
 
@@ -75,8 +79,9 @@ def test_a_stopped_command_leaves_no_server_behind(tmp_path, which):
     import psutil
 
     process = subprocess.Popen(
-        [*COMMAND, "--steps", "900"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [*COMMAND, "--steps", "900"], cwd=tmp_path, env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     started = [psutil.Process(process.pid)]
     for line in process.stdout:
         if "KSampler" in line:
