@@ -156,11 +156,7 @@ def family_of(path):
     if path.suffix.lower() not in (".safetensors", ".sft"):
         return "sd15"
     header = read_header(path)
-    widths = {
-        header[key]["shape"][1]
-        for key in header
-        if re.fullmatch(r"model\.diffusion_model\..*attn2\.to_k\.weight", key)
-    }
+    widths = {header[key]["shape"][1] for key in header if re.fullmatch(r"model\.diffusion_model\..*attn2\.to_k\.weight", key)}
     if len(widths) != 1 or not widths <= set(FAMILIES):
         raise DemoError(
             f"--checkpoint {path} is no full Stable Diffusion 1.5, 2 or XL checkpoint (a single file with UNet, text "
@@ -332,8 +328,7 @@ def draw_contact_sheet(path, rows, cell=256, gap=16, text=16):
                 placed.append(("picture", x, y, pictures[index], None))
                 caption = wrap(captions[index], font, cell)
                 placed.extend(
-                    ("text", x, y + cell + 4 + line * int(text * 1.25), words, "dimgrey")
-                    for line, words in enumerate(caption)
+                    ("text", x, y + cell + 4 + line * int(text * 1.25), words, "dimgrey") for line, words in enumerate(caption)
                 )
                 lines = max(lines, len(caption))
             y += cell + 4 + lines * int(text * 1.25) + gap

@@ -103,9 +103,7 @@ def users_host(path):
         raise SetupError(f"{root} is not a ComfyUI folder: give the folder that holds main.py and comfy/.")
     version = read_version(root)
     if version != "unknown" and numbers(version) < numbers(HOST_VERSION):
-        raise SetupError(
-            f"{root} is ComfyUI {version}, but {HOST_VERSION} or newer is needed: update it, or name another."
-        )
+        raise SetupError(f"{root} is ComfyUI {version}, but {HOST_VERSION} or newer is needed: update it, or name another.")
     for python in pythons_beside(root):
         if can_import(python, "torch", "aiohttp", "PIL", "safetensors"):
             return Host(root, python, private=False)
@@ -189,8 +187,7 @@ def private_host(cache, say=print):
             if not is_ready(host, cache):
                 install(host, cache, say)
     except OSError as error:
-        raise SetupError(f"The folder {cache} cannot be written ({error}): set SAME_SUBJECT_CACHE to "
-                         "one that can.") from error
+        raise SetupError(f"The folder {cache} cannot be written ({error}): set SAME_SUBJECT_CACHE to one that can.") from error
     return host
 
 
@@ -232,9 +229,7 @@ def make_environment(cache, say):
         say("  removing an unfinished one")
         shutil.rmtree(folder)
     check_disk(cache)
-    result = subprocess.run(
-        [sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, env=clean_environment()
-    )
+    result = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, env=clean_environment())
     if result.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         raise SetupError(
@@ -309,7 +304,7 @@ def unpack(archive, subtree, target):
 
 def is_plain_name(part):
     """Whether one part of a path is an ordinary file name on every system."""
-    return part not in ("", ".", "..") and not any(sign in part for sign in '/\\:\0')
+    return part not in ("", ".", "..") and not any(sign in part for sign in "/\\:\0")
 
 
 def check_disk(folder):

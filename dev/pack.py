@@ -24,9 +24,8 @@ def check_python(version=None):
     version = tuple(version or sys.version_info)[:2]
     if version < OLDEST_PYTHON:
         raise SystemExit(
-            "Same Subject needs Python 3.10 to 3.13, but this is Python %d.%d (%s): run the command "
-            "with a newer Python, for example `python3.12 dev/demo.py`."
-            % (version[0], version[1], sys.executable)
+            f"Same Subject needs Python 3.10 to 3.13, but this is Python {version[0]}.{version[1]} ({sys.executable}): "
+            "run the command with a newer Python, for example `python3.12 dev/demo.py`."
         )
 
 
@@ -34,9 +33,7 @@ def load():
     """Register the root folder as the package `same_subject` and return it."""
     check_python()
     if NAME not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            NAME, str(ROOT / "__init__.py"), submodule_search_locations=[str(ROOT)]
-        )
+        spec = importlib.util.spec_from_file_location(NAME, str(ROOT / "__init__.py"), submodule_search_locations=[str(ROOT)])
         module = importlib.util.module_from_spec(spec)
         sys.modules[NAME] = module
         try:

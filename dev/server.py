@@ -106,8 +106,9 @@ class Server:
         self.wait_until_ready(started)
         if any("IMPORT FAILED" in line and FOLDER in line for line in self.log_text().splitlines()):
             raise ServerDied(f"ComfyUI could not import this pack.{self.log_tail(40)}")
-        self.say(f"ComfyUI {self.host.version} is up on {'the CPU' if cpu else 'its accelerator'}"
-                 f" ({time.monotonic() - started:.0f} s)")
+        self.say(
+            f"ComfyUI {self.host.version} is up on {'the CPU' if cpu else 'its accelerator'} ({time.monotonic() - started:.0f} s)"
+        )
 
     def wait_until_ready(self, started):
         """Poll until the server answers; raises `ServerDied` where it ends or takes too long."""

@@ -1,8 +1,8 @@
 """Run all tests: sets up a ComfyUI and pytest, then runs the tests with the ComfyUI's own Python.
 
-    python3 dev/test.py                     everything
-    python3 dev/test.py tests/dev -k lock   any arguments of pytest, with paths from this project's root
-    python3 dev/test.py --comfyui PATH      against a ComfyUI of your own, which is only read
+python3 dev/test.py                     everything
+python3 dev/test.py tests/dev -k lock   any arguments of pytest, with paths from this project's root
+python3 dev/test.py --comfyui PATH      against a ComfyUI of your own, which is only read
 """
 
 if not __package__:

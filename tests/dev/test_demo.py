@@ -6,7 +6,6 @@ import struct
 from pathlib import Path
 
 import pytest
-
 from same_subject.dev import demo, server
 from same_subject.dev import host as hosts
 

@@ -10,7 +10,6 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
@@ -346,9 +345,7 @@ def test_without_a_network_there_is_one_sentence_and_exit_code_1(tmp_path):
     }
     for name in ("COMFYUI_PATH", hosts.CHILD, "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
         environment.pop(name, None)
-    result = subprocess.run(
-        [sys.executable, str(pack.ROOT / "dev" / "demo.py")], env=environment, capture_output=True, text=True
-    )
+    result = subprocess.run([sys.executable, str(pack.ROOT / "dev" / "demo.py")], env=environment, capture_output=True, text=True)
     assert result.returncode == 1
     assert "Traceback" not in result.stdout + result.stderr
     (line,) = result.stderr.strip().splitlines()

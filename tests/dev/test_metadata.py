@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 import same_subject
 
 ROOT = Path(same_subject.__file__).resolve().parent

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
@@ -37,7 +36,6 @@ def live():
     must be refused. Pictures: `red.png`, `green.png` (of different sizes).
     """
     from PIL import Image
-
     from same_subject.dev import server
     from same_subject.tests.tiny import models
 

@@ -1,7 +1,6 @@
 """The benchmark's rows, measured on tiny models: what they say, not how fast they are."""
 
 import pytest
-
 from same_subject.dev import bench
 from same_subject.tests.tiny import models
 

@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-
 from same_subject.dev import demo, pack
 from same_subject.dev import host as hosts
 from same_subject.tests.host import checkpoints

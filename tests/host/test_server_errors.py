@@ -1,7 +1,6 @@
 """Wrong inputs on the live server: the error names the input and the remedy, and the server goes on."""
 
 import pytest
-
 from same_subject.dev import server
 from same_subject.tests.host import graphs
 

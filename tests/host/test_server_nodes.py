@@ -1,7 +1,6 @@
 """What a user finds on the live server: the nodes, their tooltips and their help pages."""
 
 import pytest
-
 from same_subject.dev import server
 
 NODES = ["JediReferences", "JediJointSet", "JediApply", "JediPick", "JediOptions", "JediDemoLoader"]

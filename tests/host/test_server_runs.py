@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from same_subject.dev import demo, pack, server
 from same_subject.tests.host import graphs
 
