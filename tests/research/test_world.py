@@ -1,0 +1,49 @@
+"""The demo world: its pictures, masks and captions."""
+
+import torch
+from same_subject.research import world
+
+
+def drawn(seed: int, count: int = 24):
+    generator = torch.Generator().manual_seed(seed)
+    subjects, poses = world.draw_subjects(count, generator), world.draw_poses(count, generator)
+    scenes = torch.arange(count) % len(world.SCENES)
+    return subjects, poses, scenes, world.draw(subjects, poses, scenes, generator)
+
+
+def test_the_same_seed_draws_the_same_pictures_and_another_seed_draws_others():
+    first, again, other = (drawn(seed)[3][0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert (first - other).abs().mean() > 0.05
+
+
+def test_pictures_are_colours_and_masks_cover_the_subject():
+    picture, mask = drawn(3)[3]
+    assert picture.shape == (24, 3, world.SIZE, world.SIZE) and mask.shape == (24, 1, world.SIZE, world.SIZE)
+    assert 0 <= picture.min() and picture.max() <= 1
+    assert ((mask > 0.5).float().mean(dim=(1, 2, 3)) > 0.05).all()
+
+
+def test_only_the_mask_changes_when_another_subject_takes_the_place():
+    generator = torch.Generator().manual_seed(4)
+    subjects, poses = world.draw_subjects(8, generator, shape=0), world.draw_poses(8, generator)
+    scenes = torch.zeros(8, dtype=torch.long)
+    other = world.draw_subjects(8, torch.Generator().manual_seed(5), shape=0)
+    a, mask = world.draw(subjects, poses, scenes, torch.Generator().manual_seed(6))
+    b, _ = world.draw(other, poses, scenes, torch.Generator().manual_seed(6))
+    outside = mask == 0
+    assert torch.equal(a[outside.expand_as(a)], b[outside.expand_as(b)])
+    assert (a - b)[(mask == 1).expand_as(a)].abs().mean() > 0.1
+
+
+def test_poses_move_from_one_to_another():
+    generator = torch.Generator().manual_seed(7)
+    near, far = world.draw_poses(5, generator), world.draw_poses(5, generator)
+    assert torch.equal(near.towards(far, 0.0).centre, near.centre)
+    assert torch.allclose(near.towards(far, 1.0).angle, far.angle)
+
+
+def test_a_caption_names_shape_and_scene_and_no_colour():
+    captions = {world.caption(shape, scene) for shape in range(len(world.SHAPES)) for scene in range(len(world.SCENES))}
+    assert len(captions) == len(world.SHAPES) * len(world.SCENES)
+    assert world.caption(1, 1) == "a photo of a star in the snow"
