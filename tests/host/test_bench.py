@@ -55,3 +55,17 @@ def test_split_branches_are_calls_of_their_own_and_together_they_are_one(tiny):
     finally:
         hook.remove()
     assert "memory_required" not in vars(tiny.model("sd15").model)
+
+
+def test_sdxl_is_measured_the_same_way(tiny):
+    names = [row["name"] for row in bench.coupling(tiny, 2, kind="sdxl", size=64)]
+    assert names == ["sdxl_coupling_2", "sdxl_coupling_2_memory"]
+
+
+@pytest.mark.parametrize("kind, parameters", [("sd15", 859_520_964), ("sdxl", 2_567_463_684)])
+def test_the_full_size_networks_have_the_published_number_of_parameters(kind, parameters):
+    import torch
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    network = UNetModel(**bench.UNETS[kind], device=torch.device("meta"))
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
