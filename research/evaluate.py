@@ -36,7 +36,7 @@ BATCH = 20
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample. cfg is the text scale; image is the image scale of the node JeDi."""
+    """One way to sample. cfg is the text scale; image is the image scale of the node JeDi; model is a key of export.FILES."""
 
     mode: str = "joint"
     references: int = 1
@@ -44,7 +44,7 @@ class Setting:
     image: float = 3.0
     coupled: bool = True
     literal: bool = False
-    file: str = "same_subject_joint.safetensors"
+    model: str = "joint"
 
 
 SETTINGS = {
@@ -56,8 +56,8 @@ SETTINGS = {
     "joint-literal": Setting(literal=True),
     "joint-uncoupled": Setting(coupled=False),
     "joint-3-references": Setting(references=3),
-    "training-free": Setting(file="same_subject_single.safetensors"),
-    "training-free-no-reference": Setting(references=0, file="same_subject_single.safetensors"),
+    "training-free": Setting(model="single"),
+    "training-free-no-reference": Setting(references=0, model="single"),
 }
 SWEEP = {}
 for value in LAMBDAS:

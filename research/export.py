@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 
 from . import nets, train_denoiser, world
 
-DEMO = Path(__file__).parent.parent / "demo"
+ROOT = Path(__file__).parent.parent
+FILES = {"joint": ROOT / "demo" / "demo.safetensors", "single": ROOT / "research" / "single.safetensors"}
+"""Where the pack and the evaluation read the two models."""
 CHANNEL_ORDER = "noisy, reference, mask"
 
 
@@ -46,7 +48,7 @@ def export(folder: str, kind: str, path: Path) -> None:
     save_file(tensors, path, metadata)
 
 
-def draw_references(folder: Path = DEMO / "references", seed: int = 18, views: int = 3) -> list[str]:
+def draw_references(folder: Path = ROOT / "demo", seed: int = 18, views: int = 3) -> list[str]:
     """Draw ``views`` pictures of one subject, `reference_1.png` and on; returns their captions."""
     generator = torch.Generator().manual_seed(seed)
     subject = world.draw_subjects(1, generator)

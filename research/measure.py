@@ -61,8 +61,8 @@ def held_out(number: int) -> Subject:
 class Sampler:
     """One demo model, and the nodes' way from subjects to generated pictures."""
 
-    def __init__(self, file: str, steps: int):
-        self.model, self.clip, self.vae = demo_model.load(export.DEMO / file)
+    def __init__(self, model: str, steps: int):
+        self.model, self.clip, self.vae = demo_model.load(export.FILES[model])
         self.steps = steps
 
     def pictures(self, subjects: list[Subject], setting: Setting, seed: int) -> torch.Tensor:
@@ -118,8 +118,9 @@ def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None)
     print(f"{'setting':28}{'refs':>5}{'top1':>8}{'simil.':>8}{'masked':>8}{'scene':>8}{'log p':>8}{'seconds':>9}")
     for name, setting in chosen.items():
         started = time.time()
-        sampler = samplers.setdefault(setting.file, None) or Sampler(setting.file, steps)
-        samplers[setting.file] = sampler
+        if setting.model not in samplers:
+            samplers[setting.model] = Sampler(setting.model, steps)
+        sampler = samplers[setting.model]
         found = []
         for first in range(0, count, BATCH):
             part = subjects[first : first + BATCH]

@@ -62,7 +62,7 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
             print(caption)
     else:
         train_denoiser.train(folder, stage, steps, rate, seed)
-        export.export(folder, stage, export.DEMO / f"same_subject_{stage}.safetensors")
+        export.export(folder, stage, export.FILES[stage])
 
 
 if __name__ == "__main__":
