@@ -135,9 +135,8 @@ def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None)
             write(output, quality, rows, [])
     orders = order_of_modes(scores) if set(SWEEP) <= set(scores) else []
     for line in orders:
-        print(
-            f"{line['figure']}: {line['larger']} - {line['smaller']} = {line['difference']:+.4f} [{line['low']:+.4f}, {line['high']:+.4f}]"
-        )
+        difference = f"{line['difference']:+.4f} [{line['low']:+.4f}, {line['high']:+.4f}]"
+        print(f"{line['figure']}: {line['larger']} - {line['smaller']} = {difference}")
     if output:
         write(output, quality, rows, orders)
 
