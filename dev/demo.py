@@ -105,7 +105,7 @@ def run(host, options):
     with server.Server(host) as live:
         graph = fill_graph(
             graph,
-            references=[live.upload(path, f"{index}_{path.name}") for index, path in enumerate(references)],
+            references=[live.upload(path, f"{index}_{path.name}") for index, path in enumerate(options.reference)],
             captions=options.caption or ([] if options.reference else None),
             prompts=options.prompt,
             seed=options.seed,
@@ -218,16 +218,23 @@ def picture_inputs(graph):
 
 
 def pictures_in(graph):
-    """The demo's own reference pictures: what the graph's LoadImage nodes name."""
+    """The demo's own pictures that a graph takes out of the `pictures` of "Load Demo Model", in order."""
+    shown = sorted(DEMO_PICTURES.glob("reference_*.png"))
     inputs = node_of(graph, "JediReferences")["inputs"]
-    loaders = [graph[inputs[name][0]] for name in picture_inputs(graph)]
-    return [DEMO_PICTURES / Path(loader["inputs"]["image"]).name for loader in loaders]
+    taken = []
+    for source in (graph[inputs[name][0]] for name in picture_inputs(graph)):
+        first, count = 0, len(shown)
+        if source["class_type"] == "ImageFromBatch":
+            first, count = source["inputs"]["batch_index"], source["inputs"]["length"]
+        taken += shown[first : first + count]
+    return taken
 
 
-def fill_graph(graph, references, captions=None, prompts=(), seed=None, steps=None, size=None, checkpoint=None):
-    """A copy of a graph with these references (names in the server's input folder) and values; what is None stays."""
+def fill_graph(graph, references=(), captions=None, prompts=(), seed=None, steps=None, size=None, checkpoint=None):
+    """A copy of a graph with these references (names in the server's input folder) and values; what is not given stays."""
     graph = copy.deepcopy(graph)
-    wire_references(graph, references)
+    if references:
+        wire_references(graph, references)
     chosen = node_of(graph, "JediReferences")["inputs"]
     joint_set = node_of(graph, "JediJointSet")["inputs"]
     sampler = node_of(graph, "KSampler")["inputs"]
@@ -247,13 +254,13 @@ def fill_graph(graph, references, captions=None, prompts=(), seed=None, steps=No
 
 
 def wire_references(graph, references):
-    """Give "Reference Pictures" one LoadImage a reference, in place of those that the graph has."""
+    """Give "Reference Pictures" one LoadImage a reference, in place of the pictures that the graph gives it."""
     inputs = node_of(graph, "JediReferences")["inputs"]
     names = picture_inputs(graph)
     prefix = re.sub(r"\d+$", "", names[0])
     first = int(names[0][len(prefix) :] or 0)
     for name in names:
-        graph.pop(inputs.pop(name)[0], None)
+        drop(graph, inputs.pop(name)[0])
     for index, reference in enumerate(references):
         node_id = f"9{index:02d}"
         graph[node_id] = {
@@ -262,6 +269,17 @@ def wire_references(graph, references):
             "_meta": {"title": f"Reference {index + 1}"},
         }
         inputs[f"{prefix}{first + index}"] = [node_id, 0]
+
+
+def drop(graph, node_id):
+    """Remove a node that gave a picture, and the previews of it; a node that others still need stays."""
+    takers = {
+        name: node for name, node in graph.items()
+        if any(isinstance(value, list) and value[0] == node_id for value in node["inputs"].values())
+    }  # fmt: skip
+    if all(node["class_type"] == "PreviewImage" for node in takers.values()):
+        for name in [*takers, node_id]:
+            graph.pop(name, None)
 
 
 def join_prompts(prompts):

@@ -93,18 +93,26 @@ class Sampler:
         return self.vae.decode(samples[layout.generated_rows]).movedim(-1, 1).clamp(0, 1).float().cpu()
 
 
-def score(judge: judges.Judge, subject: Subject, picture: torch.Tensor) -> dict[str, float]:
-    """How one generated picture [1, 3, H, W] compares with its subject, its caption and the distractors."""
-    mine, bank = judge.embed(picture, judge.mask(picture)), judge.embed(subject.candidates, judge.mask(subject.candidates))
-    reference = subject.views[:1]
-    scenes = judge.scenes(picture)[0]
-    return {
-        "top1": float(int((mine @ bank.T).argmax()) == 0),
-        "similarity": float((judge.embed(picture) * judge.embed(reference)).sum()),
-        "masked_similarity": float((mine * judge.embed(reference, judge.mask(reference))).sum()),
-        "scene_accuracy": float(int(scenes.argmax()) == subject.scene),
-        "scene_log_probability": float(scenes[subject.scene]),
-    }
+class Scorer:
+    """The judges' verdict on pictures of one subject; what belongs to the subject alone is computed once."""
+
+    def __init__(self, judge: judges.Judge, subject: Subject):
+        self.judge, self.scene = judge, subject.scene
+        self.bank = judge.embed(subject.candidates, judge.mask(subject.candidates))
+        reference = subject.views[:1]
+        self.whole, self.masked = judge.embed(reference), judge.embed(reference, judge.mask(reference))
+
+    def __call__(self, picture: torch.Tensor) -> dict[str, float]:
+        """How one generated picture [1, 3, H, W] compares with its subject, its caption and the distractors."""
+        mine = self.judge.embed(picture, self.judge.mask(picture))
+        scenes = self.judge.scenes(picture)[0]
+        return {
+            "top1": float(int((mine @ self.bank.T).argmax()) == 0),
+            "similarity": float((self.judge.embed(picture) * self.whole).sum()),
+            "masked_similarity": float((mine * self.masked).sum()),
+            "scene_accuracy": float(int(scenes.argmax()) == self.scene),
+            "scene_log_probability": float(scenes[self.scene]),
+        }
 
 
 @torch.inference_mode()
@@ -114,18 +122,20 @@ def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None)
     quality = judges.quality(judge)
     print("Judges on fresh drawn pictures: " + ", ".join(f"{key} {value:.3f}" for key, value in quality.items()), flush=True)
     subjects = [held_out(number) for number in range(count)]
-    samplers, rows, scores = {}, [], {}
+    scorers = [Scorer(judge, subject) for subject in subjects]
+    samplers, rows, scores, known = {}, [], {}, {}
     print(f"{'setting':28}{'refs':>5}{'top1':>8}{'simil.':>8}{'masked':>8}{'scene':>8}{'log p':>8}{'seconds':>9}")
     for name, setting in chosen.items():
         started = time.time()
         if setting.model not in samplers:
             samplers[setting.model] = Sampler(setting.model, steps)
-        sampler = samplers[setting.model]
-        found = []
-        for first in range(0, count, BATCH):
-            part = subjects[first : first + BATCH]
-            pictures = sampler.pictures(part, setting, seed=HELD_OUT + first)
-            found += [score(judge, subject, picture[None]) for subject, picture in zip(part, pictures)]
+        if setting not in known:
+            known[setting] = []
+            for first in range(0, count, BATCH):
+                part = slice(first, first + BATCH)
+                pictures = samplers[setting.model].pictures(subjects[part], setting, seed=HELD_OUT + first)
+                known[setting] += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures)]
+        found = known[setting]
         scores[name] = found
         means = {key: sum(row[key] for row in found) / count for key in found[0]}
         rows.append({"setting": name, "references": setting.references, "subjects": count, "steps": steps, **means})

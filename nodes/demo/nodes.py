@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import demo_model, folders
+from ..host import demo_model, demo_pictures, folders
 from . import config
 
 
@@ -15,7 +15,8 @@ class LoadDemoModel(io.ComfyNode):
             node_id="JediDemoLoader",
             display_name="Load Demo Model",
             category="JeDi",
-            description="Loads a small joint-image model that ships with the pack, for trying JeDi without a download.",
+            description="Loads a small joint-image model that ships with the pack, and pictures of a subject for it, for trying "
+            "JeDi without a download.",
             search_aliases=["jedi demo", "same subject demo", "tiny model", "checkpoint loader", "load demo"],
             inputs=[
                 io.Combo.Input(
@@ -28,6 +29,11 @@ class LoadDemoModel(io.ComfyNode):
                 io.Model.Output(tooltip="The joint-image UNet, for JeDi."),
                 io.Clip.Output(tooltip="Its text encoder, for Joint Set."),
                 io.Vae.Output(tooltip="Its VAE, for Joint Set and VAE Decode."),
+                io.Image.Output(
+                    display_name="pictures",
+                    tooltip="The pictures of one subject that ship with the pack, as one batch: something the demo model "
+                    "can draw, for Reference Pictures.",
+                ),
             ],
         )
 
@@ -41,9 +47,9 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        status = folders.demo_path(file).stat()
-        return (file, status.st_mtime_ns, status.st_size)
+        files = [folders.demo_path(file), *demo_pictures.paths()]
+        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        return io.NodeOutput(*demo_model.load(folders.demo_path(file)))
+        return io.NodeOutput(*demo_model.load(folders.demo_path(file)), demo_pictures.load())

@@ -19,6 +19,15 @@ GRAPH = {
                                                    "reference_seed": 0, "references": ["4", 0]}},
     "6": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 20}},
 }  # fmt: skip
+SHIPPED = {
+    **{name: node for name, node in GRAPH.items() if name in "56"},
+    "1": {"class_type": "JediDemoLoader", "inputs": {"file": "demo.safetensors"}},
+    "2": {"class_type": "ImageFromBatch", "inputs": {"image": ["1", 3], "batch_index": 1, "length": 1}},
+    "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    "4": {"class_type": "JediReferences", "inputs": {"images.image0": ["2", 0], "captions": "one"}},
+    "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["1", 2]}},
+}
+"""As the demo's graph: its reference comes out of the pictures that ship with the pack."""
 
 
 def safetensors(path, shapes, cut=0):
@@ -110,6 +119,41 @@ def test_the_graph_gets_as_many_references_as_are_given():
     loaded = [graph[inputs[f"images.image{i}"][0]]["inputs"]["image"] for i in range(3)]
     assert loaded == ["a.png", "b.png", "c.png"] and inputs["captions"] == ""
     assert sum(node["class_type"] == "LoadImage" for node in graph.values()) == 3
+
+
+def test_pictures_of_the_users_own_take_the_place_of_those_that_ship_with_the_pack():
+    graph = demo.fill_graph(SHIPPED, references=["a.png", "b.png"], captions=["a toy"])
+    assert {"2", "3"} & set(graph) == set() and {"1", "7"} < set(graph)
+    inputs = graph["4"]["inputs"]
+    assert [graph[inputs[f"images.image{i}"][0]]["inputs"]["image"] for i in range(2)] == ["a.png", "b.png"]
+
+
+def test_a_node_that_others_need_stays_when_references_are_replaced():
+    graph = copy.deepcopy(SHIPPED)
+    graph["4"]["inputs"]["images.image0"] = ["1", 3]
+    graph["4"]["inputs"]["images.image1"] = ["2", 0]
+    graph["8"] = {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}
+    assert set(demo.fill_graph(graph, references=["a.png"])) == {*graph, "900"}
+
+
+def test_without_references_the_graph_keeps_those_that_ship_with_the_pack():
+    assert demo.fill_graph(SHIPPED) == SHIPPED
+
+
+def test_the_pictures_that_the_graph_takes_are_known_by_their_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "DEMO_PICTURES", tmp_path)
+    for name in ("reference_1.png", "reference_2.png", "reference_3.png", "other.png"):
+        (tmp_path / name).touch()
+
+    def names(graph):
+        return [path.name for path in demo.pictures_in(graph)]
+
+    assert names(SHIPPED) == ["reference_2.png"]
+    graph = copy.deepcopy(SHIPPED)
+    graph["2"]["inputs"] = {"image": ["1", 3], "batch_index": 0, "length": 2}
+    assert names(graph) == ["reference_1.png", "reference_2.png"]
+    graph["4"]["inputs"]["images.image0"] = ["1", 3]
+    assert names(graph) == ["reference_1.png", "reference_2.png", "reference_3.png"]
 
 
 def test_values_that_are_not_given_stay_and_the_graph_itself_is_not_changed():

@@ -5,12 +5,15 @@ import json
 import re
 
 import folder_paths
+import numpy
 import pytest
 import same_subject
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack
 from same_subject.nodes.demo.nodes import LoadDemoModel
+from same_subject.nodes.host import demo_pictures
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.tests.tiny import models
 
@@ -90,13 +93,13 @@ def references(count=2, captions="a photo of a ball", **inputs):
 
 
 def joint_set(loaded, prompts="a ball on the beach\na ball at night", **inputs):
-    _, clip, vae = loaded
+    _, clip, vae, _ = loaded
     settings = {"negative": "", "pictures": 0, "sets": 1, "width": 64, "height": 64, "reference_seed": 0, **inputs}
     return JointSetNode.execute(clip, vae, settings.pop("references", None) or references(), prompts, **settings).result
 
 
 def test_the_basic_graph_paints_pictures(loaded):
-    model, _, vae = loaded
+    model, _, vae, _ = loaded
     with torch.inference_mode():
         positive, negative, latent, one = joint_set(loaded, sets=2)
         assert latent["samples"].shape == (8, 4, 8, 8) and len(latent["batch_index"]) == 8
@@ -244,8 +247,22 @@ def test_demo_weights_that_do_not_fit_their_metadata_are_refused(demo, tmp_path,
             LoadDemoModel.execute("less.safetensors")
 
 
+def test_the_demo_model_comes_with_the_pictures_that_ship_with_the_pack(loaded, monkeypatch, tmp_path):
+    *_, pictures = loaded
+    assert pictures.shape == (3, 64, 64, 3) and pictures.dtype == torch.float32
+    for number, picture in enumerate(pictures, 1):
+        with Image.open(pack.ROOT / "demo" / f"reference_{number}.png") as file:
+            assert torch.equal((picture * 255).round().byte(), torch.from_numpy(numpy.array(file.convert("RGB"))))
+    monkeypatch.setattr(demo_pictures, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="holds no reference_1.png.*or connect Load Image to Reference Pictures"):
+        LoadDemoModel.execute("tiny.safetensors")
+    (tmp_path / "reference_1.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="reference_1.png cannot be read as a picture"):
+        LoadDemoModel.execute("tiny.safetensors")
+
+
 def test_the_demo_model_can_be_loaded_again_by_the_host(loaded):
-    model, clip, vae = loaded
+    model, clip, vae, _ = loaded
     again = model.cached_patcher_init[0](*model.cached_patcher_init[1], disable_dynamic=True)
     weights = again.model.state_dict()
     assert all(torch.equal(value, weights[key]) for key, value in model.model.state_dict().items())

@@ -48,9 +48,17 @@ def test_without_arguments_it_shows_the_demos_own_subject(tmp_path):
     assert str(folder) in printed and "KSampler: step" in printed
     assert set(report) >= {"host_version", "seconds", "seed", "prompts", "files"}
     assert len(report["files"]) == len(report["prompts"]) and report["checkpoint"] == "demo"
+    assert report["references"] == [str(pack.ROOT / "demo" / "reference_1.png")]
     for name in [*report["files"], "contact_sheet.png"]:
         with Image.open(folder / name) as shown:
             shown.load()
+
+
+@pytest.mark.skipif(not has_demo_model(), reason="the demo model is not in this clone")
+def test_pictures_of_the_users_own_run_through_the_demo_model(tmp_path):
+    own = picture(tmp_path, size=(64, 64))
+    _, report = run(tmp_path, "--reference", own, "--prompt", "a photo of a box in the snow", "--steps", 1)
+    assert report["references"] == [str(own)] and report["captions"] == [""] and len(report["files"]) == 1
 
 
 def test_a_checkpoint_of_the_users_own_runs_through_the_stock_loader(tmp_path):

@@ -7,17 +7,19 @@ from same_subject.dev import demo, pack, server
 from same_subject.tests.host import graphs
 
 
-def test_the_example_workflow_gives_its_pictures(live):
+def test_the_example_workflow_gives_its_pictures_with_nothing_uploaded(live):
+    from PIL import Image
+
     graph = demo.read_graph("demo")
-    pictures = [path for path in demo.pictures_in(graph) if path.is_file()]
-    names = [live.upload(path) for path in pictures] or ["red.png"]
-    graph = demo.fill_graph(graph, names, captions=None if pictures else [])
     loader = demo.node_of(graph, "JediDemoLoader")["inputs"]
     if not (pack.ROOT / "demo" / loader["file"]).is_file():
         loader["file"] = "tiny.safetensors"
     seen = []
     outputs = live.run(graph, lambda kind, data: seen.append((kind, data)))
-    (saved,) = (output["images"] for output in outputs.values() if "images" in output)
+    saved, shown = (
+        [entry for node in outputs if graph[node]["class_type"] == kind for entry in outputs[node]["images"]]
+        for kind in ("SaveImage", "PreviewImage")
+    )
     prompts = demo.split_prompts(demo.node_of(graph, "JediJointSet")["inputs"]["prompts"])
     wanted = demo.node_of(graph, "JediJointSet")["inputs"]["pictures"] or len(prompts)
     assert len(saved) == wanted
@@ -27,6 +29,8 @@ def test_the_example_workflow_gives_its_pictures(live):
         picture = graphs.open_picture(live, entry)
         assert picture.size[0] % 8 == picture.size[1] % 8 == 0
         assert any(low != high for low, high in picture.getextrema())
+    with Image.open(*demo.pictures_in(graph)) as reference:
+        assert [graphs.open_picture(live, entry).tobytes() for entry in shown] == [reference.convert("RGB").tobytes()]
 
 
 @pytest.mark.parametrize("guidance", ["joint", "text first", "image first", "text only"])
