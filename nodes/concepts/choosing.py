@@ -1,0 +1,85 @@
+"""Which of the boxes that were found for a phrase is the concept's own."""
+
+from __future__ import annotations
+
+from .boxes import Box
+from .detection import Found
+
+BEST_SCORE, LARGEST, LEFT_TO_RIGHT, NEAREST = "best score", "largest", "left to right", "nearest to point"
+ORDERS = (BEST_SCORE, LARGEST, LEFT_TO_RIGHT, NEAREST)
+ERROR, EMPTY = "error", "empty concept"
+MISSING = (ERROR, EMPTY)
+MOST_OVERLAP = 0.9
+"""Two concepts whose boxes overlap more (intersection over union) are taken to be one instance."""
+
+
+def ordered(boxes: list[Box], order: str, point: tuple[float, float] = (0.0, 0.0)) -> list[Box]:
+    """Boxes in one of ``ORDERS``; point: (x, y) in pixels. Equal ones keep their places."""
+    x, y = point
+    keys = {
+        BEST_SCORE: lambda box: -box.score,
+        LARGEST: lambda box: -box.area,
+        LEFT_TO_RIGHT: lambda box: box.centre[0],
+        NEAREST: lambda box: (box.centre[0] - x) ** 2 + (box.centre[1] - y) ** 2,
+    }
+    return sorted(boxes, key=keys[order])
+
+
+def choose(
+    phrases: list[str],
+    found: dict[str, Found],
+    order: str,
+    index: int,
+    point: tuple[float, float],
+    missing: str,
+    box_threshold: float,
+    picture: str,
+) -> list[Box | None]:
+    """One box for each of the K phrases of one picture; None is an empty concept.
+
+    phrases: normalised, may repeat. found: by phrase. index: how many boxes of the order to pass over.
+    Equal phrases take distinct boxes, the next ones of the order, and share them out from left to right.
+    picture: how messages name the picture. Raises ValueError where a phrase has too few boxes (unless
+    ``missing`` allows an empty concept), or where two phrases chose one instance.
+    """
+    chosen: list[Box | None] = [None] * len(phrases)
+    for phrase in dict.fromkeys(phrases):
+        places = [place for place, other in enumerate(phrases) if other == phrase]
+        taken = ordered(found[phrase].boxes, order, point)[index : index + len(places)]
+        if len(taken) < len(places) and missing == ERROR:
+            raise ValueError(_too_few(phrase, found[phrase], len(places), index, box_threshold, picture))
+        for place, box in zip(places, ordered(taken, LEFT_TO_RIGHT)):
+            chosen[place] = box
+    _check_distinct(phrases, chosen, picture)
+    return chosen
+
+
+def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold: float, picture: str) -> str:
+    remedy = f"lower `box_threshold`, use other words, or set `if_missing` to `{EMPTY}`."
+    if found.boxes:
+        needed = f"{concepts} concept{'s' * (concepts > 1)} with `index` {index} need {concepts + index}"
+        return (
+            f"Find Concepts: {len(found.boxes)} box{'es' * (len(found.boxes) > 1)} found for `{phrase}` in {picture}, but "
+            f"{needed}. Lower `index`, or {remedy}"
+        )
+    if found.rival:
+        return (
+            f"Find Concepts: every box of `{phrase}` in {picture} fits `{found.rival}` better (its best score was "
+            f"{found.best_score:.3f}, `box_threshold` is {box_threshold:.3f}). Describe the two by different words, or {remedy}"
+        )
+    return (
+        f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best score was {found.best_score:.3f}, but "
+        f"`box_threshold` is {box_threshold:.3f}. To go on, {remedy}"
+    )
+
+
+def _check_distinct(phrases: list[str], chosen: list[Box | None], picture: str) -> None:
+    placed = [(phrase, box) for phrase, box in zip(phrases, chosen) if box is not None]
+    for number, (phrase, box) in enumerate(placed):
+        for other_phrase, other in placed[:number]:
+            if box.overlap(other) > MOST_OVERLAP:
+                raise ValueError(
+                    f"Find Concepts: `{other_phrase}` and `{phrase}` were found at one and the same place in {picture} "
+                    f"(their boxes overlap by {box.overlap(other):.2f}), but every concept needs an instance of its own. "
+                    "Use words that tell them apart, another `order` or `index`, or one phrase for both."
+                )

@@ -1,0 +1,107 @@
+"""From one mask a concept to weights on the latent grid (Multi-Concept Customization, eq. 8).
+
+The pipeline, in this order: grow, make disjoint, area-average to the latent grid, one linear blur,
+M_BG = 1 - sum M_i. Growing and the share-out keep the sum of the masks at most one; averaging and
+blurring are linear with kernels that sum to one, so they keep it too, and the background is never negative.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+BY_SCORE, NEAREST_BOX = "best score first", "nearest box"
+SHARE_OUTS = (BY_SCORE, NEAREST_BOX)
+LEAST_LEFT = 0.05
+"""Least share of its own mask that a concept must keep when masks are made disjoint."""
+
+
+def from_boxes(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Box-shaped masks [K, H, W], 1 inside. boxes: [K, 4] xyxy in pixels; a pixel is inside where its centre is."""
+    y = torch.arange(height, device=boxes.device).view(1, -1, 1) + 0.5
+    x = torch.arange(width, device=boxes.device).view(1, 1, -1) + 0.5
+    left, top, right, bottom = boxes.float().view(-1, 4, 1, 1).unbind(1)
+    return ((x >= left) & (x < right) & (y >= top) & (y < bottom)).float()
+
+
+def grow(masks: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Masks [K, H, W] grown (pixels > 0) or shrunk (< 0) by so many pixels in every direction, diagonals too."""
+    if not pixels or not len(masks):
+        return masks
+    reach, sign = abs(pixels), 1 if pixels > 0 else -1
+    grown = F.max_pool2d(sign * masks[:, None], (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    return sign * F.max_pool2d(grown, (1, 2 * reach + 1), stride=1, padding=(0, reach))[:, 0]
+
+
+def disjoint(masks: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+    """Masks [K, H, W] in 0 to 1 cut down so that their sum is at most one at every pixel.
+
+    distance: [K, H, W] or [K, 1, 1]; where masks meet, the concept of the least distance keeps its mask and
+    the others share what is left, in order. Of equal distances the concept that is listed first wins.
+    """
+    order = distance.expand_as(masks).argsort(dim=0, stable=True)
+    total = masks.gather(0, order).cumsum(0).clamp(max=1)
+    return torch.zeros_like(masks).scatter(0, order, torch.diff(total, dim=0, prepend=torch.zeros_like(total[:1])))
+
+
+def distance_to_boxes(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Distance [K, H, W] of every pixel to the centre of every box [K, 4] (xyxy), in half sizes of that box."""
+    y = torch.arange(height, device=boxes.device).view(1, -1, 1) + 0.5
+    x = torch.arange(width, device=boxes.device).view(1, 1, -1) + 0.5
+    left, top, right, bottom = boxes.float().view(-1, 4, 1, 1).unbind(1)
+    across = (x - (left + right) / 2) / ((right - left) / 2).clamp(min=0.5)
+    down = (y - (top + bottom) / 2) / ((bottom - top) / 2).clamp(min=0.5)
+    return across.square() + down.square()
+
+
+def area_average(masks: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Masks [K, H, W] on a grid of another size [K, h, w]: each value is the mean over the area it covers.
+
+    Exact for any ratio of sizes, so that the mean of a mask is the same on both grids.
+    """
+    rows = _overlaps(masks.shape[-2], height).to(masks)
+    columns = _overlaps(masks.shape[-1], width).to(masks)
+    return rows @ masks @ columns.T
+
+
+def _overlaps(given: int, wanted: int) -> torch.Tensor:
+    """[wanted, given]: which share of each wanted cell each given cell covers; rows sum to one."""
+    edges = torch.arange(wanted + 1, dtype=torch.float64) * given / wanted
+    cells = torch.arange(given, dtype=torch.float64)
+    shared = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
+    return shared.clamp(min=0) * wanted / given
+
+
+def blur(masks: torch.Tensor, radius: float) -> torch.Tensor:
+    """Masks [K, h, w] blurred once by a Gaussian of standard deviation ``radius`` latent pixels; 0 leaves them."""
+    if radius <= 0 or not len(masks):
+        return masks
+    reach = max(1, round(3 * radius))
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / radius) ** 2)
+    kernel = (kernel / kernel.sum()).to(masks)
+    padded = F.pad(masks[:, None], (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def latent_weights(masks: torch.Tensor, height: int, width: int, radius: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(M_i [K, h, w], M_BG [1, h, w]) of disjoint masks [K, H, W]; together they sum to one everywhere.
+
+    radius: of the blur, in latent pixels.
+    """
+    weights = blur(area_average(masks.float(), height, width), radius).clamp(min=0)
+    weights = weights / weights.sum(0, keepdim=True).clamp(min=1)  # a rounding error above one, nothing else
+    return weights, 1 - weights.sum(0, keepdim=True)
+
+
+def check_shares(before: torch.Tensor, after: torch.Tensor, names: list[str], picture: str) -> None:
+    """Raise if a concept lost nearly all of its mask when masks [K, H, W] were made disjoint."""
+    had, has = before.sum(dim=(1, 2)), after.sum(dim=(1, 2))
+    for number in ((had > 0) & (has < LEAST_LEFT * had)).nonzero().flatten().tolist():
+        shared = (before * before[number]).sum(dim=(1, 2))
+        shared[number] = -1
+        raise ValueError(
+            f"Concept Masks: the mask of `{names[number]}` in {picture} lies almost wholly inside that of "
+            f"`{names[int(shared.argmax())]}`: {has[number] / had[number]:.1%} of it would be left, but at least "
+            f"{LEAST_LEFT:.0%} is needed. Choose another instance in Find Concepts, set `overlaps` to the other choice, or "
+            "lower `grow`."
+        )
