@@ -54,13 +54,6 @@ def test_without_arguments_it_shows_the_demos_own_subject(tmp_path):
             shown.load()
 
 
-@pytest.mark.skipif(not has_demo_model(), reason="the demo model is not in this clone")
-def test_pictures_of_the_users_own_run_through_the_demo_model(tmp_path):
-    own = picture(tmp_path, size=(64, 64))
-    _, report = run(tmp_path, "--reference", own, "--prompt", "a photo of a box in the snow", "--steps", 1)
-    assert report["references"] == [str(own)] and report["captions"] == [""] and len(report["files"]) == 1
-
-
 def test_a_checkpoint_of_the_users_own_runs_through_the_stock_loader(tmp_path):
     from PIL import Image
 

@@ -7,13 +7,19 @@ from same_subject.dev import demo, pack, server
 from same_subject.tests.host import graphs
 
 
-def test_the_example_workflow_gives_its_pictures_with_nothing_uploaded(live):
-    from PIL import Image
-
+def example_graph():
+    """The demo's graph, with random weights where a clone has no demo model."""
     graph = demo.read_graph("demo")
     loader = demo.node_of(graph, "JediDemoLoader")["inputs"]
     if not (pack.ROOT / "demo" / loader["file"]).is_file():
         loader["file"] = "tiny.safetensors"
+    return graph
+
+
+def test_the_example_workflow_gives_its_pictures_with_nothing_uploaded(live):
+    from PIL import Image
+
+    graph = example_graph()
     seen = []
     outputs = live.run(graph, lambda kind, data: seen.append((kind, data)))
     saved, shown = (
@@ -31,6 +37,13 @@ def test_the_example_workflow_gives_its_pictures_with_nothing_uploaded(live):
         assert any(low != high for low, high in picture.getextrema())
     with Image.open(*demo.pictures_in(graph)) as reference:
         assert [graphs.open_picture(live, entry).tobytes() for entry in shown] == [reference.convert("RGB").tobytes()]
+
+
+def test_the_example_workflow_takes_pictures_of_the_users_own(live):
+    graph = demo.fill_graph(example_graph(), ["green.png", "red.png"], [], prompts=["a box in the snow"], steps=1)
+    (output,) = live.run(graph).values()
+    (entry,) = output["images"]
+    assert graphs.open_picture(live, entry).size == (48, 80)
 
 
 @pytest.mark.parametrize("guidance", ["joint", "text first", "image first", "text only"])
