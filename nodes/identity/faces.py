@@ -1,0 +1,85 @@
+"""Faces found in a picture, which of them is meant, and one identity from several pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+LARGEST, INDEX, LEFT_TO_RIGHT, NEAREST = "largest", "by score", "left to right", "nearest to point"
+CHOICES = (LARGEST, LEFT_TO_RIGHT, NEAREST, INDEX)
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in a picture of ``width`` by ``height`` pixels.
+
+    box_xyxy: [4] pixels. keypoints: [5, 2] (x, y) pixels: eyes, nose, corners of the mouth, image-left first.
+    embedding: [E], as the recogniser gives it. score: of the detector, 0..1.
+    """
+
+    box_xyxy: torch.Tensor
+    keypoints: torch.Tensor
+    embedding: torch.Tensor
+    score: float
+    width: int
+    height: int
+
+    @property
+    def area(self) -> float:
+        x1, y1, x2, y2 = self.box_xyxy.tolist()
+        return (x2 - x1) * (y2 - y1)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) as shares of the picture's width and height."""
+        x1, y1, x2, y2 = self.box_xyxy.tolist()
+        return (x1 + x2) / 2 / self.width, (y1 + y2) / 2 / self.height
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """A person: the mean embedding [E] of the ``faces`` that were chosen, one from each picture."""
+
+    embedding: torch.Tensor
+    faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which face of a picture is meant.
+
+    how: one of CHOICES. number: which, for `left to right` and `by score`, from 0. x, y: the point, shares of
+    the picture in 0..1.
+    """
+
+    how: str = LARGEST
+    number: int = 0
+    x: float = 0.5
+    y: float = 0.5
+
+
+def choose(faces: Sequence[Face], choice: Choice, node: str, picture: str) -> Face:
+    """The face of ``picture`` (its name, for errors) that is meant. Raises if there is none."""
+    if not faces:
+        raise ValueError(
+            f"{node}: no face was found in {picture}, but one is needed. Use a picture in which a face is seen from the "
+            "front and is neither tiny nor cut off; around a face that fills the picture leave some margin."
+        )
+    if choice.how == LARGEST:
+        return max(faces, key=lambda face: face.area)
+    if choice.how == NEAREST:
+        return min(faces, key=lambda face: (face.centre[0] - choice.x) ** 2 + (face.centre[1] - choice.y) ** 2)
+    ordered = sorted(faces, key=(lambda face: -face.score) if choice.how == INDEX else (lambda face: face.centre[0]))
+    if choice.number >= len(ordered):
+        raise ValueError(
+            f"{node}: `number` is {choice.number}, but {len(ordered)} faces were found in {picture}, numbered from 0. "
+            f"Choose one up to {len(ordered) - 1}, or another `face`."
+        )
+    return ordered[choice.number]
+
+
+def gather(chosen: Sequence[Face]) -> Identity:
+    """One person from a face in each of several pictures: the mean of the raw embeddings."""
+    return Identity(torch.stack([face.embedding.float() for face in chosen]).mean(0), tuple(chosen))

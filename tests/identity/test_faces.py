@@ -1,0 +1,50 @@
+"""Which face of a picture is meant, and one identity from several pictures."""
+
+import pytest
+import torch
+from same_subject.nodes.identity import faces
+from same_subject.nodes.identity.faces import Choice, Face
+
+
+def face(x, y, size, score):
+    box = torch.tensor([x - size / 2, y - size / 2, x + size / 2, y + size / 2], dtype=torch.float32)
+    return Face(box, torch.zeros(5, 2), torch.full((4,), float(x)), score, 200, 100)
+
+
+FACES = [face(150, 20, 10, 0.9), face(40, 50, 30, 0.6), face(90, 80, 20, 0.8)]
+
+
+@pytest.mark.parametrize(
+    "choice, x",
+    [
+        (Choice("largest"), 40),
+        (Choice("left to right", 0), 40),
+        (Choice("left to right", 2), 150),
+        (Choice("by score", 1), 90),
+        (Choice("nearest to point", x=0.7, y=0.0), 150),
+        (Choice("nearest to point", x=0.5, y=1.0), 90),
+    ],
+)
+def test_each_choice_finds_its_face(choice, x):
+    assert faces.choose(FACES, choice, "Identity", "picture 1").embedding[0] == x
+
+
+def test_the_largest_is_by_area_and_not_by_the_formula_with_a_slip_of_precedence():
+    wide = Face(torch.tensor([0.0, 0.0, 100.0, 10.0]), torch.zeros(5, 2), torch.ones(4), 0.9, 200, 300)
+    low = Face(torch.tensor([0.0, 270.0, 20.0, 300.0]), torch.zeros(5, 2), torch.zeros(4), 0.9, 200, 300)
+    assert faces.choose([low, wide], Choice("largest"), "Identity", "picture 1") is wide
+
+
+def test_no_face_is_an_error_that_names_the_picture():
+    with pytest.raises(ValueError, match="Identity: no face was found in picture 3, but one is needed. Use a picture"):
+        faces.choose([], Choice(), "Identity", "picture 3")
+
+
+def test_a_number_beyond_the_faces_is_an_error_that_says_how_many_there_are():
+    with pytest.raises(ValueError, match="`number` is 3, but 3 faces were found in picture 1, numbered from 0"):
+        faces.choose(FACES, Choice("left to right", 3), "Identity", "picture 1")
+
+
+def test_several_pictures_of_one_person_are_averaged():
+    assert faces.gather(FACES[:2]).embedding.tolist() == [95.0] * 4
+    assert faces.gather(FACES[:1]).embedding.tolist() == [150.0] * 4
