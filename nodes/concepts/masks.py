@@ -93,15 +93,14 @@ def latent_weights(masks: torch.Tensor, height: int, width: int, radius: float) 
     return weights, 1 - weights.sum(0, keepdim=True)
 
 
-def check_shares(before: torch.Tensor, after: torch.Tensor, names: list[str], picture: str) -> None:
+def check_shares(before: torch.Tensor, after: torch.Tensor, names: tuple[str, ...], where: str) -> None:
     """Raise if a concept lost nearly all of its mask when masks [K, H, W] were made disjoint."""
     had, has = before.sum(dim=(1, 2)), after.sum(dim=(1, 2))
     for number in ((had > 0) & (has < LEAST_LEFT * had)).nonzero().flatten().tolist():
         shared = (before * before[number]).sum(dim=(1, 2))
         shared[number] = -1
         raise ValueError(
-            f"Concept Masks: the mask of `{names[number]}` in {picture} lies almost wholly inside that of "
-            f"`{names[int(shared.argmax())]}`: {has[number] / had[number]:.1%} of it would be left, but at least "
-            f"{LEAST_LEFT:.0%} is needed. Choose another instance in Find Concepts, set `overlaps` to the other choice, or "
-            "lower `grow`."
+            f"{where} the mask of `{names[number]}` lies almost wholly inside that of `{names[int(shared.argmax())]}`: "
+            f"{has[number] / had[number]:.1%} of it would be left, but at least {LEAST_LEFT:.0%} is needed. Choose another "
+            "instance or mask, set `overlaps` to the other choice, or lower `grow`."
         )

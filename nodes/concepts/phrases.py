@@ -42,8 +42,8 @@ def spans(token_ids: list[int], phrases: list[str]) -> dict[str, range]:
     distinct = list(dict.fromkeys(phrases))
     if len(token_ids) > MOST_TOKENS:
         raise ValueError(
-            f"Find Concepts: the phrases make {len(token_ids)} tokens, but the detector reads {MOST_TOKENS}. Use fewer or shorter "
-            "phrases, or several Find Concepts nodes in a chain."
+            f"Find Concepts: the phrases make {len(token_ids)} tokens, but the detector reads {MOST_TOKENS}. Use fewer or "
+            "shorter phrases, or several Find Concepts nodes in a chain."
         )
     found, start = [], None
     for place, token in enumerate([*token_ids, SEPARATORS["[SEP]"]]):

@@ -10,34 +10,32 @@ from . import masks as pipeline
 from .boxes import Box
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Boxes:
     """K concepts on B pictures of one size: their boxes.
 
-    phrases: K. chosen: B rows of K boxes, None where a concept is empty. found: B rows of K lists, every
-    box of the concept's phrase, the chosen one among them. width, height: of the pictures, in pixels.
+    phrases: K. pictures: [B, H, W, 3], 0 to 1. chosen: B rows of K boxes, None where a concept is empty.
+    found: B rows of K tuples, every box of the concept's phrase, the chosen one among them.
     """
 
     phrases: tuple[str, ...]
+    pictures: torch.Tensor
     chosen: tuple[tuple[Box | None, ...], ...]
     found: tuple[tuple[tuple[Box, ...], ...], ...]
-    width: int
-    height: int
 
     def join(self, more: Boxes) -> Boxes:
-        """The concepts of both, on the same pictures, these first. Raises if they are of other pictures."""
-        sizes = [(len(one.chosen), one.width, one.height) for one in (self, more)]
-        if sizes[0] != sizes[1]:
+        """The concepts of both, these first. Raises unless both are of the same pictures."""
+        if not torch.equal(self.pictures, more.pictures):
+            given, needed = (" x ".join(map(str, one.pictures.shape[:3])) for one in (self, more))
             raise ValueError(
-                "Find Concepts: `previous` holds concepts of {} pictures of {}x{} pixels, but `image` has {} of {}x{}. "
-                "Connect both nodes to the same picture.".format(*sizes[0], *sizes[1])
+                f"Find Concepts: `previous` holds concepts of other pictures ({given}) than `image` ({needed}; pictures x height "
+                "x width). Connect the same pictures to both nodes."
             )
         return Boxes(
             (*self.phrases, *more.phrases),
+            more.pictures,
             tuple((*a, *b) for a, b in zip(self.chosen, more.chosen)),
             tuple((*a, *b) for a, b in zip(self.found, more.found)),
-            self.width,
-            self.height,
         )
 
 
@@ -62,18 +60,19 @@ class Concepts:
         return torch.stack(own), torch.stack(background)
 
 
-def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], grow: int, overlaps: str, picture: str):
+def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], grow: int, overlaps: str, where: str):
     """Disjoint masks [K, H, W] of one picture, from its raw masks [K, H, W]: the pipeline up to the latent grid.
 
-    Raises ValueError where a concept would lose nearly all of its mask to others.
+    where: begins messages, such as `Concept Masks: in picture 0`. Raises ValueError where a mask is black, or a
+    concept would lose nearly all of its mask to others.
     """
     grown = pipeline.grow(masks.float().clamp(0, 1), grow)
     empty = torch.tensor([box is None for box in boxes], device=masks.device)
     grown = grown.masked_fill(empty.view(-1, 1, 1), 0)
     for number in (~empty & (grown.sum(dim=(1, 2)) == 0)).nonzero().flatten().tolist():
         raise ValueError(
-            f"Concept Masks: the mask of `{names[number]}` in {picture} is black everywhere. Raise `grow`, choose another "
-            "instance or segmenter, or use box-shaped masks."
+            f"{where} the mask of `{names[number]}` is black everywhere. Raise `grow`, choose another instance or segmenter, "
+            "or use box-shaped masks."
         )
     if overlaps == pipeline.NEAREST_BOX:
         corners = torch.tensor([box.corners if box else (0.0,) * 4 for box in boxes], device=masks.device)
@@ -81,7 +80,7 @@ def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, 
     else:
         distance = torch.tensor([-(box.score if box else 0.0) for box in boxes], device=masks.device).view(-1, 1, 1)
     shared = pipeline.disjoint(grown, distance)
-    pipeline.check_shares(grown, shared, list(names), picture)
+    pipeline.check_shares(grown, shared, names, where)
     return shared
 
 

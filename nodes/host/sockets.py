@@ -8,3 +8,11 @@ Set = io.Custom("JEDI_SET")
 """`joint.layout.JointSet`."""
 Options = io.Custom("JEDI_OPTIONS")
 """`joint.settings.Options`."""
+Detector = io.Custom("CONCEPT_DETECTOR")
+"""`host.grounding.Detector`."""
+Segmenter = io.Custom("CONCEPT_SEGMENTER")
+"""`host.segmenting.Segmenter`."""
+Boxes = io.Custom("CONCEPT_BOXES")
+"""`concepts.scene.Boxes`."""
+Concepts = io.Custom("CONCEPTS")
+"""`concepts.scene.Concepts`."""

@@ -52,14 +52,14 @@ def test_the_better_score_keeps_the_pixels_that_two_concepts_share():
     raw = masks.from_boxes(corners(Box(0, 0, 6, 4), Box(4, 0, 10, 4)), 4, 10)
     for scores, shared in (((0.9, 0.5), 0), ((0.5, 0.9), 1), ((0.5, 0.5), 0)):
         boxes = tuple(Box(0, 0, 1, 1, score) for score in scores)
-        own = scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "picture 0")
+        own = scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 0")
         assert own.sum(0).max() == 1 and torch.equal(own.sum(0), raw.amax(0))
         assert own[shared, :, 4:6].min() == 1 and own[1 - shared, :, 4:6].max() == 0
 
 
 def test_the_nearest_box_keeps_the_pixels_that_two_concepts_share():
     boxes = (Box(0, 0, 8, 4, 0.1), Box(4, 0, 12, 4, 0.9))
-    own = scene.place(masks.from_boxes(corners(*boxes), 4, 12), boxes, NAMES, 0, masks.NEAREST_BOX, "picture 0")
+    own = scene.place(masks.from_boxes(corners(*boxes), 4, 12), boxes, NAMES, 0, masks.NEAREST_BOX, "Concept Masks: in picture 0")
     assert own[0, 0].tolist() == [1.0] * 6 + [0.0] * 6 and own[1, 0].tolist() == [0.0] * 6 + [1.0] * 6
 
 
@@ -80,17 +80,17 @@ def test_growing_and_shrinking_move_every_edge_by_so_many_pixels():
 def test_masks_that_overlap_entirely_are_refused_with_both_names():
     boxes = (Box(0, 0, 8, 8, 0.9), Box(2, 2, 6, 6, 0.5))
     raw = masks.from_boxes(corners(*boxes), 8, 8)
-    with pytest.raises(ValueError, match="`a dog` in picture 3 lies almost wholly inside that of `a cat`"):
-        scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "picture 3")
+    with pytest.raises(ValueError, match="Concept Masks: in picture 3 the mask of `a dog` lies almost wholly inside that of `a cat`"):
+        scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 3")
 
 
 def test_a_mask_that_is_black_is_refused_but_an_empty_concept_is_not():
     raw = torch.zeros(2, 8, 8)
     raw[0, :4] = 1
-    with pytest.raises(ValueError, match="`a dog` in picture 0 is black everywhere"):
-        scene.place(raw, (Box(0, 0, 8, 4), Box(0, 4, 8, 8)), NAMES, 0, masks.BY_SCORE, "picture 0")
+    with pytest.raises(ValueError, match="the mask of `a dog` is black everywhere"):
+        scene.place(raw, (Box(0, 0, 8, 4), Box(0, 4, 8, 8)), NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 0")
     for overlaps in masks.SHARE_OUTS:
-        own = scene.place(raw, (Box(0, 0, 8, 4), None), NAMES, 0, overlaps, "picture 0")
+        own = scene.place(raw, (Box(0, 0, 8, 4), None), NAMES, 0, overlaps, "Concept Masks: in picture 0")
         assert torch.equal(own, raw)
 
 

@@ -7,6 +7,14 @@ import pytest
 import same_subject
 
 ROOT = Path(same_subject.__file__).resolve().parent
+PUBLISHED = (
+    r"https://huggingface\.co/[^/]+/[^/]+/resolve/|https://github\.com/[^/]+/[^/]+/releases/download/|"
+    r"https://dl\.fbaipublicfiles\.com/segment_anything/"
+)
+FOLDERS = {
+    *("models/checkpoints", "models/diffusion_models", "models/grounding-dino", "models/sams"),
+    *("models/instantid", "models/controlnet", "models/insightface/models/antelopev2"),
+}
 
 
 def weight_files():
@@ -17,10 +25,10 @@ def weight_files():
 def test_every_weight_file_states_the_same_seven_facts():
     for entry in weight_files():
         assert list(entry) == ["file", "url", "sha256", "bytes", "folder", "licence", "use"]
-        assert entry["url"].startswith("https://huggingface.co/") and "/resolve/" in entry["url"]
+        assert re.match(PUBLISHED, entry["url"])
         assert entry["sha256"] is None or re.fullmatch("[0-9a-f]{64}", entry["sha256"])
-        assert entry["bytes"] is None or entry["bytes"] > 10**6
-        assert entry["folder"] in ("models/checkpoints", "models/diffusion_models")
+        assert entry["bytes"] is None or entry["bytes"] > 10**5
+        assert entry["folder"] in FOLDERS
 
 
 def test_no_weight_file_is_listed_twice():

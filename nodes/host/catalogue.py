@@ -1,0 +1,25 @@
+"""Where the weight files that this pack can use are published: what `models.yaml` says, for error messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "models.yaml"
+
+
+def files(folder: str) -> list[str]:
+    """Names of the files that belong in a folder such as `models/sams`, in the list's order."""
+    return [entry["file"] for entry in _entries() if entry["folder"] == folder]
+
+
+def where_to_get(file: str, folder: str) -> str:
+    """`Get it from <url> and put it into <folder>.`; less where the file is in no list."""
+    known = next((entry for entry in _entries() if entry["file"] == file and entry["folder"] == folder), None)
+    source = f"Get it from {known['url']} and put it" if known else "Put it"
+    return f"{source} into {folder} as `{file}`."
+
+
+def _entries() -> list[dict]:
+    return yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))["models"]
