@@ -8,6 +8,12 @@ Set = io.Custom("JEDI_SET")
 """`joint.layout.JointSet`."""
 Options = io.Custom("JEDI_OPTIONS")
 """`joint.settings.Options`."""
+IdentityAdapter = io.Custom("IDENTITY_ADAPTER")
+"""`host.identity_files.LoadedAdapter`."""
+FaceAnalysis = io.Custom("IDENTITY_FACE_ANALYSIS")
+"""`host.face_analysis.FaceAnalysis`."""
+Identity = io.Custom("IDENTITY")
+"""`identity.faces.Identity`."""
 Detector = io.Custom("CONCEPT_DETECTOR")
 """`host.grounding.Detector`."""
 Segmenter = io.Custom("CONCEPT_SEGMENTER")

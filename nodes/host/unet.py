@@ -17,22 +17,26 @@ def attention_blocks(model) -> list[tuple[str, int]]:
 
     Raises if the model is not a UNet for pictures.
     """
+    return [block for block, _ in transformers(model, "JeDi")]
+
+
+def transformers(model, node: str) -> list[tuple[tuple[str, int], SpatialTransformer]]:
+    """The blocks with attention, as `attention_blocks` names them, and their transformers. node: who speaks in errors."""
     unet = model.model.diffusion_model
-    blocks = {}
+    found = {}
     if isinstance(unet, UNetModel):
         groups = {"input": unet.input_blocks, "middle": [unet.middle_block], "output": unet.output_blocks}
         for name, group in groups.items():
             for number, block in enumerate(group):
-                layers = list(block) if block is not None else []
-                if any(isinstance(layer, SpatialTransformer) for layer in layers):
-                    blocks[name, number] = layers
-    video = any(isinstance(layer, SpatialVideoTransformer) for layers in blocks.values() for layer in layers)
-    if video or not blocks:
+                for layer in block if block is not None else ():
+                    if isinstance(layer, SpatialTransformer):
+                        found[name, number] = layer
+    if not found or any(isinstance(layer, SpatialVideoTransformer) for layer in found.values()):
         raise ValueError(
-            f"JeDi: the model is a {type(model.model).__name__} ({type(unet).__name__}), but needs a UNet for pictures with "
+            f"{node}: the model is a {type(model.model).__name__} ({type(unet).__name__}), but needs a UNet for pictures with "
             "attention (Stable Diffusion 1.5, 2 or XL). Load such a checkpoint."
         )
-    return list(blocks)
+    return list(found.items())
 
 
 def channel_order(model, wanted: str) -> str | None:

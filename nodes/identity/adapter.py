@@ -103,7 +103,9 @@ def build(state: dict, name: str) -> Adapter:
     given = {key: tuple(value.shape) for key, value in state.items()}
     problems = [f"`{key}` is missing" for key in needed.keys() - given.keys()]
     problems += [f"`{key}` is not known" for key in given.keys() - needed.keys()]
-    problems += [f"`{key}` has shape {given[key]}, needs {needed[key]}" for key in needed if given.get(key, needed[key]) != needed[key]]
+    problems += [
+        f"`{key}` has shape {given[key]}, needs {needed[key]}" for key in needed if given.get(key, needed[key]) != needed[key]
+    ]
     if problems:
         shown = "; ".join(sorted(problems)[:3]) + ("; ..." if len(problems) > 3 else "")
         raise ValueError(f"{name} is not an InstantID adapter ({len(problems)} tensors do not fit): {shown}. {PUBLISHED}")

@@ -28,7 +28,9 @@ def random_face(seed):
     """Keypoints of a face of random size, place and turn, part of them outside of the picture at times."""
     generator = torch.Generator().manual_seed(seed)
     size, turn, x, y = (torch.rand(4, generator=generator) * torch.tensor([2.0, 6.3, 420, 380])).tolist()
-    turned = torch.tensor([[torch.tensor(turn).cos(), -torch.tensor(turn).sin()], [torch.tensor(turn).sin(), torch.tensor(turn).cos()]])
+    turned = torch.tensor(
+        [[torch.tensor(turn).cos(), -torch.tensor(turn).sin()], [torch.tensor(turn).sin(), torch.tensor(turn).cos()]]
+    )
     jitter = 6 * torch.randn(5, 2, generator=generator)
     return (FACE - FACE.mean(0) + jitter) * size @ turned.T + torch.tensor([x - 10, y - 10])
 

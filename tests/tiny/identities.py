@@ -117,11 +117,9 @@ def conditioning(seed: int, **values) -> list:
 def sample(model, positive=None, negative=None, rows=1, size=8, seed=1, steps=2, cfg=2.0, sampler="euler") -> torch.Tensor:
     """The latents [rows, 4, size, size] that KSampler gives."""
     import nodes
-    from comfy.model_management import unload_all_models
 
     positive, negative = positive or conditioning(0), negative or conditioning(1)
     with torch.inference_mode():
         latent = {"samples": torch.zeros(rows, 4, size, size)}
         (out,) = nodes.common_ksampler(model, seed, steps, cfg, sampler, "normal", positive, negative, latent)
-    unload_all_models()
     return out["samples"].clone()

@@ -1,0 +1,32 @@
+"""Python objects that ride along with conditioning: the model gets one for each chunk of a batch.
+
+Unlike tensors they can be read without waiting for the device, and they survive the host's batching,
+memory splits and copies of area conditioning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+
+
+class ChunkTag(comfy.conds.CONDRegular):
+    """Model conditioning whose batch is a tuple: ``cond`` of every chunk, in the order of the batch."""
+
+    def process_cond(self, batch_size: int, **kwargs) -> ChunkTag:
+        return self
+
+    def can_concat(self, other: ChunkTag) -> bool:
+        return True
+
+    def concat(self, others: list[ChunkTag]) -> tuple:
+        return (self.cond, *(other.cond for other in others))
+
+    def size(self) -> list[int]:
+        return [1]
+
+
+def tagged(entry: dict, key: str, value: Any) -> dict:
+    """A copy of a conditioning entry whose chunk of the batch carries ``value`` under ``key``."""
+    return {**entry, "model_conds": {**entry.get("model_conds", {}), key: ChunkTag(value)}}

@@ -1,0 +1,350 @@
+"""The identity nodes (InstantID), in data-flow order."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..host import face_analysis, face_control, identity_files, sockets
+from ..host.identity_sampling import IdentitySampling, cross_attention_layers
+from . import adapter as adapters
+from . import faces, keypoints, placement
+
+CATEGORY = "Identity"
+MOST_PICTURES = 16
+
+
+class LoadInstantID(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IdentityLoader",
+            display_name="Load InstantID",
+            category=CATEGORY,
+            description="Loads InstantID's adapter and its face ControlNet, in the published layout.",
+            search_aliases=["instantid", "ip-adapter.bin", "face id", "load identity", "InstantIDModelLoader", "same subject"],
+            inputs=[
+                io.Combo.Input(
+                    "adapter",
+                    options=identity_files.adapter_names(),
+                    tooltip="InstantID's `ip-adapter.bin`, or the same weights as .safetensors, in models/instantid.",
+                ),
+                io.Combo.Input(
+                    "control_net",
+                    options=identity_files.control_names(),
+                    tooltip="InstantID's ControlNet (`ControlNetModel/diffusion_pytorch_model.safetensors`), in "
+                    "models/controlnet or models/instantid; none to go without.",
+                ),
+            ],
+            outputs=[
+                sockets.IdentityAdapter.Output(
+                    display_name="adapter", tooltip="Turns a face into what the model attends to; for Apply Identity."
+                ),
+                io.ControlNet.Output(display_name="control_net", tooltip="For Identity ControlNet; empty with none."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter, control_net):
+        try:
+            identity_files.adapter_path(adapter)
+            if control_net != identity_files.NO_CONTROL:
+                identity_files.control_path(control_net)
+        except ValueError as problem:
+            return str(problem)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter, control_net):
+        paths = [identity_files.adapter_path(adapter)]
+        if control_net != identity_files.NO_CONTROL:
+            paths.append(identity_files.control_path(control_net))
+        return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+
+    @classmethod
+    def execute(cls, adapter, control_net) -> io.NodeOutput:
+        loaded = identity_files.load_adapter(identity_files.adapter_path(adapter))
+        if control_net == identity_files.NO_CONTROL:
+            return io.NodeOutput(loaded, None)
+        return io.NodeOutput(loaded, identity_files.load_control(identity_files.control_path(control_net)))
+
+
+class LoadFaceAnalysis(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IdentityFaceAnalysis",
+            display_name="Load Face Analysis",
+            category=CATEGORY,
+            description="Loads insightface's models antelopev2 from models/insightface/models/antelopev2. Nothing is downloaded.",
+            search_aliases=["insightface", "antelopev2", "face analysis", "InstantIDFaceAnalysis", "face detector", "arcface"],
+            inputs=[
+                io.Combo.Input(
+                    "files",
+                    options=[face_analysis.EXACT, face_analysis.ANY],
+                    tooltip="As published checks the five files' hashes, which takes a second or two; any accepts other files of "
+                    "the same names.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=[face_analysis.AUTO, face_analysis.CPU],
+                    tooltip="Auto uses the GPU where onnxruntime-gpu is installed, else the CPU.",
+                ),
+            ],
+            outputs=[sockets.FaceAnalysis.Output(display_name="face_analysis", tooltip="For Identity and Face Keypoints.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, files, device):
+        try:
+            folder = face_analysis.find_pack()
+        except ValueError:
+            return float("nan")
+        return (files, device, *((folder / name).stat().st_mtime_ns for name in face_analysis.FILES))
+
+    @classmethod
+    def execute(cls, files, device) -> io.NodeOutput:
+        return io.NodeOutput(face_analysis.load(files, device))
+
+
+def choice_inputs(of: str) -> list:
+    """The inputs that say which face is meant."""
+    return [
+        io.Combo.Input(
+            "face",
+            options=list(faces.CHOICES),
+            tooltip=f"Which face of {of}: the largest, or one counted from the left, nearest to a point, or counted by the "
+            "detector's score.",
+        ),
+        io.Int.Input(
+            "number",
+            default=0,
+            min=0,
+            max=99,
+            tooltip="Which face, from 0, when counted left to right or by score. Others ignore it.",
+        ),
+        io.Float.Input(
+            "x",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip="The point for nearest to point, as a share of the width: 0 = left, 1 = right.",
+        ),
+        io.Float.Input(
+            "y",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip="The point for nearest to point, as a share of the height: 0 = top, 1 = bottom.",
+        ),
+    ]
+
+
+class IdentityFromPictures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        picture = io.Image.Input("image", tooltip="A picture with the person's face, of any size, or a batch of one size.")
+        return io.Schema(
+            node_id="IdentityFromPictures",
+            display_name="Identity",
+            category=CATEGORY,
+            description="Recognises one person in one or several pictures.",
+            search_aliases=["face embedding", "identity", "instantid face", "insightface embedding", "face id", "average faces"],
+            inputs=[
+                sockets.FaceAnalysis.Input("face_analysis", tooltip="From Load Face Analysis."),
+                io.Autogrow.Input(
+                    "images",
+                    template=io.Autogrow.TemplatePrefix(picture, prefix="image", min=1, max=MOST_PICTURES),
+                    tooltip="Pictures of one person; the embeddings are averaged. Connect one and the next input appears.",
+                ),
+                *choice_inputs("each picture"),
+            ],
+            outputs=[
+                sockets.Identity.Output(
+                    display_name="identity", tooltip="The person, for Apply Identity and Identity ControlNet."
+                ),
+                io.Image.Output(
+                    display_name="keypoints", tooltip="The face's keypoints as in the first picture, for Identity ControlNet."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, face_analysis, images, face, number, x, y) -> io.NodeOutput:
+        pictures = [picture for batch in images.values() if batch is not None for picture in batch]
+        chosen = choose_all("Identity", face_analysis, pictures, faces.Choice(face, number, x, y))
+        first = chosen[0]
+        return io.NodeOutput(faces.gather(chosen), keypoints.draw([first.keypoints], first.width, first.height)[None])
+
+
+class FaceKeypoints(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IdentityKeypoints",
+            display_name="Face Keypoints",
+            category=CATEGORY,
+            description="Draws a face's keypoints, which say where a face will be and where it looks.",
+            search_aliases=["face kps", "instantid keypoints", "face pose", "facial landmarks", "FaceKeypointsPreprocessor"],
+            inputs=[
+                sockets.FaceAnalysis.Input("face_analysis", tooltip="From Load Face Analysis."),
+                io.Image.Input(
+                    "image", tooltip="Pictures with a face in the place and pose that is wanted; one is drawn for each."
+                ),
+                *choice_inputs("each picture"),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="keypoints", tooltip="As large as the pictures: five points on black, for Identity ControlNet."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, face_analysis, image, face, number, x, y) -> io.NodeOutput:
+        chosen = choose_all("Face Keypoints", face_analysis, list(image), faces.Choice(face, number, x, y))
+        return io.NodeOutput(torch.stack([keypoints.draw([one.keypoints], one.width, one.height) for one in chosen]))
+
+
+def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.Choice) -> list[faces.Face]:
+    """The face that is meant in each picture [H, W, 3]; an error says which picture has none."""
+    if not pictures:
+        raise ValueError(f"{node}: no picture was given, but needs at least 1. Connect a picture with a face.")
+    names = [f"picture {number} of {len(pictures)} (counted from 1)" for number in range(1, len(pictures) + 1)]
+    return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names)]
+
+
+def window_inputs(what: str) -> list:
+    return [
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip=f"Share of the schedule at which {what} begins to act.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip=f"Share of the schedule at which {what} stops acting.",
+        ),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip=f"White where {what} acts, of any size; one for all pictures of the batch, or one each. None: everywhere.",
+        ),
+    ]
+
+
+def window_or_problem(node: str, start, end):
+    """True, or why the queue must not start. None is a value that another node will give."""
+    if start is not None and end is not None and start > end:
+        return f"{node}: `start_percent` is {start}, after `end_percent` {end}. Exchange them."
+    return True
+
+
+def as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
+    """[M, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
+    if mask is None:
+        return None
+    mask = mask.reshape(-1, *mask.shape[-2:])
+    if not mask.any():
+        raise ValueError(f"{node}: `mask` is black everywhere, so the identity would act nowhere. White marks where it acts.")
+    return mask
+
+
+class ApplyIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IdentityApply",
+            display_name="Apply Identity",
+            category=CATEGORY,
+            description="Makes a model paint a person's face (InstantID). Chain several for several people, each with a mask.",
+            search_aliases=["instantid", "apply instantid", "face id", "ip adapter face", "identity", "same person", "face swap"],
+            inputs=[
+                io.Model.Input("model", tooltip="A Stable Diffusion XL model; from another Apply Identity for a second person."),
+                sockets.IdentityAdapter.Input("adapter", tooltip="From Load InstantID."),
+                sockets.Identity.Input("identity", tooltip="The person, from Identity."),
+                io.Float.Input(
+                    "weight",
+                    default=0.8,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.01,
+                    tooltip="How much the face's attention counts next to the text's. The authors use 0.8.",
+                ),
+                *window_inputs("the identity"),
+            ],
+            outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, start_percent, end_percent):
+        return window_or_problem("Apply Identity", start_percent, end_percent)
+
+    @classmethod
+    def execute(cls, model, adapter, identity, weight, start_percent, end_percent, mask=None) -> io.NodeOutput:
+        adapters.check_layers(adapter.adapter, cross_attention_layers(model))
+        mask = as_masks("Apply Identity", mask)
+        projection = identity_files.project(adapter, identity)
+        new = placement.Placement(projection, weight, mask, start_percent, end_percent)
+        return io.NodeOutput(IdentitySampling((*IdentitySampling.on(model).identities, new)).install(model))
+
+
+class IdentityControlNet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IdentityControl",
+            display_name="Identity ControlNet",
+            category=CATEGORY,
+            description="Places a person's face with InstantID's ControlNet, which sees face and keypoints, never the text.",
+            search_aliases=[
+                "instantid controlnet",
+                "face controlnet",
+                "IdentityNet",
+                "apply instantid controlnet",
+                "face keypoints",
+            ],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The prompt; from another Identity ControlNet for a second person."),
+                io.Conditioning.Input("negative", tooltip="What to steer away from."),
+                io.ControlNet.Input("control_net", tooltip="InstantID's ControlNet, from Load InstantID."),
+                sockets.IdentityAdapter.Input("adapter", tooltip="From Load InstantID."),
+                sockets.Identity.Input("identity", tooltip="The person, from Identity."),
+                io.Image.Input(
+                    "keypoints", tooltip="Where the face goes, from Identity or Face Keypoints; scaled to the picture."
+                ),
+                io.Float.Input(
+                    "strength", default=0.8, min=0.0, max=10.0, step=0.01, tooltip="How strongly it acts. The authors use 0.8."
+                ),
+                *window_inputs("the ControlNet"),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="For the sampler; its face is the person's."),
+                io.Conditioning.Output(display_name="negative", tooltip="For the sampler; its face is nobody's."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, start_percent, end_percent):
+        return window_or_problem("Identity ControlNet", start_percent, end_percent)
+
+    @classmethod
+    def execute(
+        cls, positive, negative, control_net, adapter, identity, keypoints, strength, start_percent, end_percent, mask=None
+    ) -> io.NodeOutput:
+        face_control.check(control_net, adapter.width)
+        mask, hint = as_masks("Identity ControlNet", mask), keypoints[..., :3].movedim(-1, 1)
+        each = [face_control.Face(tokens, hint, mask) for tokens in identity_files.face_tokens(adapter, identity)]
+        window = (strength, start_percent, end_percent)
+        return io.NodeOutput(*face_control.apply((positive, negative), control_net, *window, each))
