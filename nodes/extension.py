@@ -7,15 +7,27 @@ import logging
 from comfy_api.latest import ComfyExtension, io
 
 from .demo.nodes import LoadDemoModel
-from .host import folders
+from .host import face_analysis, folders, identity_files
+from .identity.nodes import (
+    ApplyIdentity,
+    FaceKeypoints,
+    IdentityControlNet,
+    IdentityFromPictures,
+    LoadFaceAnalysis,
+    LoadInstantID,
+)
 from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 
-NODES = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+JEDI = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
+NODES = (*JEDI, *IDENTITY)
 
 
 class SameSubjectExtension(ComfyExtension):
     async def on_load(self) -> None:
         folders.register()
+        identity_files.register()
+        face_analysis.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for node in NODES if _usable(node)]

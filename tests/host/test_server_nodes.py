@@ -3,7 +3,12 @@
 import pytest
 from same_subject.dev import server
 
-NODES = ["JediReferences", "JediJointSet", "JediApply", "JediPick", "JediOptions", "JediDemoLoader"]
+JEDI = ["JediReferences", "JediJointSet", "JediApply", "JediPick", "JediOptions", "JediDemoLoader"]
+IDENTITY = [
+    *("IdentityLoader", "IdentityFaceAnalysis", "IdentityFromPictures"),
+    *("IdentityKeypoints", "IdentityApply", "IdentityControl"),
+]
+NODES = [*JEDI, *IDENTITY]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +33,8 @@ def test_every_input_and_output_has_a_tooltip(described, name):
 @pytest.mark.parametrize("name", NODES)
 def test_every_node_can_be_found_and_says_what_it_does(described, name):
     node = described[name]
-    assert node["category"] == "JeDi" and node["description"] and node["display_name"] != name
-    assert "jedi" in " ".join(node["search_aliases"]).lower()
+    assert node["category"] in ("JeDi", "Identity") and node["description"] and node["display_name"] != name
+    assert len(node["search_aliases"]) >= 3 and ("jedi" in " ".join(node["search_aliases"]).lower() or name not in JEDI)
 
 
 @pytest.mark.parametrize("name", NODES)
