@@ -6,8 +6,9 @@ import logging
 
 from comfy_api.latest import ComfyExtension, io
 
+from .concepts.nodes import ConceptMasks, ConceptsFromMasks, FindConcepts, LoadGroundingDino, LoadSegmentAnything
 from .demo.nodes import LoadDemoModel
-from .host import face_analysis, folders, identity_files
+from .host import concept_files, face_analysis, folders, identity_files
 from .identity.nodes import (
     ApplyIdentity,
     FaceKeypoints,
@@ -19,8 +20,9 @@ from .identity.nodes import (
 from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 
 JEDI = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
-NODES = (*JEDI, *IDENTITY)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY)
 
 
 class SameSubjectExtension(ComfyExtension):
@@ -28,6 +30,7 @@ class SameSubjectExtension(ComfyExtension):
         folders.register()
         identity_files.register()
         face_analysis.register()
+        concept_files.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for node in NODES if _usable(node)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .boxes import Box
 from .detection import Found
 
@@ -50,7 +52,7 @@ def choose(
             raise ValueError(_too_few(phrase, found[phrase], len(places), index, box_threshold, picture))
         for place, box in zip(places, ordered(taken, LEFT_TO_RIGHT)):
             chosen[place] = box
-    _check_distinct(phrases, chosen, picture)
+    check_distinct(phrases, chosen, picture)
     return chosen
 
 
@@ -73,7 +75,8 @@ def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold
     )
 
 
-def _check_distinct(phrases: list[str], chosen: list[Box | None], picture: str) -> None:
+def check_distinct(phrases: Sequence[str], chosen: Sequence[Box | None], picture: str) -> None:
+    """Raise if two of the K concepts of one picture have one instance."""
     placed = [(phrase, box) for phrase, box in zip(phrases, chosen) if box is not None]
     for number, (phrase, box) in enumerate(placed):
         for other_phrase, other in placed[:number]:

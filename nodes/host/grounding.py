@@ -47,7 +47,8 @@ class Detector:
         Picture by picture, so that memory does not grow with the batch.
         """
         height, width = fitted(*pictures.shape[1:3], self.short_side, self.long_side)
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=height * width * BYTES_A_PIXEL)
+        needed = height * width * BYTES_A_PIXEL
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=needed, force_full_load=True)
         progress = comfy.utils.ProgressBar(len(pictures))
         ids = torch.tensor([token_ids], device=self.patcher.load_device)
         for picture in pictures:

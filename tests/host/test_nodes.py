@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack
 from same_subject.nodes.demo.nodes import LoadDemoModel
-from same_subject.nodes.host import demo_pictures, identity_files
+from same_subject.nodes.host import concept_files, demo_pictures, identity_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.tests.tiny import models
 
@@ -36,6 +36,7 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def extension(demo):
+    concept_files.register()
     identity_files.register()
     return asyncio.run(same_subject.comfy_entrypoint())
 
@@ -63,6 +64,11 @@ def test_the_pack_lists_its_nodes(extension):
         "JediOptions",
         "JediApply",
         "JediPick",
+        "ConceptDetectorLoader",
+        "ConceptSegmenterLoader",
+        "ConceptFind",
+        "ConceptMasks",
+        "ConceptsFromMasks",
         "IdentityLoader",
         "IdentityFaceAnalysis",
         "IdentityFromPictures",
@@ -74,7 +80,7 @@ def test_the_pack_lists_its_nodes(extension):
 
 def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extension):
     for name, schema in schemas(extension).items():
-        assert schema.category in ("JeDi", "Identity") and schema.description and schema.display_name, name
+        assert schema.category in ("JeDi", "Concepts", "Identity") and schema.description and schema.display_name, name
         assert len(schema.search_aliases) >= 3, name
         for item in (*schema.inputs, *schema.outputs):
             assert item.tooltip and item.tooltip.endswith("."), f"{name}.{item.id}"

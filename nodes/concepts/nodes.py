@@ -1,0 +1,344 @@
+"""The concept nodes, in data-flow order."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..host import concept_files, grounding, labelling, segmenting, sockets
+from . import boxes as box_maths
+from . import choosing, detection, masks, phrases, scene
+
+CATEGORY = "Concepts"
+MOST_MASKS = 64
+
+
+class LoadGroundingDino(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptDetectorLoader",
+            display_name="Load Grounding DINO",
+            category=CATEGORY,
+            description="Loads the detector that finds what a phrase names on a picture.",
+            search_aliases=["grounding dino", "groundingdino", "open vocabulary detector", "phrase to box", "detector loader"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=concept_files.detector_names(),
+                    tooltip="An original .pth file or a published folder in models/grounding-dino. Nothing is downloaded.",
+                ),
+            ],
+            outputs=[sockets.Detector.Output(display_name="detector", tooltip="For Find Concepts.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        return _file_or_problem(concept_files.DETECTORS, file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        return concept_files.fingerprint(concept_files.DETECTORS, file)
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        return io.NodeOutput(grounding.load(concept_files.find(concept_files.DETECTORS, file)))
+
+
+class LoadSegmentAnything(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptSegmenterLoader",
+            display_name="Load Segment Anything",
+            category=CATEGORY,
+            description="Loads the network that cuts out what a box holds. Needs the Python package segment-anything.",
+            search_aliases=["segment anything", "sam", "sam loader", "box to mask", "segmentation"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=concept_files.segmenter_names(),
+                    tooltip="An original .pth file (vit_b, vit_l or vit_h) in models/sams. Nothing is downloaded.",
+                ),
+            ],
+            outputs=[sockets.Segmenter.Output(display_name="segmenter", tooltip="For Concept Masks.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        return segmenting.missing_package() or _file_or_problem(concept_files.SEGMENTERS, file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        return concept_files.fingerprint(concept_files.SEGMENTERS, file)
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        return io.NodeOutput(segmenting.load(concept_files.find(concept_files.SEGMENTERS, file)))
+
+
+def _file_or_problem(category: str, file: str | None):
+    """True, or why the queue must not start. None is a name that another node will give."""
+    try:
+        return file is None or bool(concept_files.find(category, file))
+    except ValueError as problem:
+        return str(problem)
+
+
+class FindConcepts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptFind",
+            display_name="Find Concepts",
+            category=CATEGORY,
+            description="Finds the concepts of a scene on a picture: one phrase a line, one instance a phrase.",
+            search_aliases=["grounding dino", "phrase to box", "detect", "text to mask", "multi concept", "find person"],
+            inputs=[
+                sockets.Detector.Input("detector", tooltip="From Load Grounding DINO."),
+                io.Image.Input("image", tooltip="The picture to search, or a batch; every picture is searched for every phrase."),
+                io.String.Input(
+                    "phrases",
+                    multiline=True,
+                    tooltip="One concept a line, in plain words: a woman in red. A phrase on two lines means two instances.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(choosing.ORDERS),
+                    tooltip="How the boxes of a phrase are put in order; the first one is chosen. Equal phrases take the first "
+                    "ones and share them out from left to right.",
+                ),
+                io.Int.Input(
+                    "index", default=0, min=0, max=63, tooltip="How many boxes of that order to pass over: 0 chooses the first."
+                ),
+                io.Float.Input(
+                    "box_threshold",
+                    default=0.35,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="A box counts if the best word of the phrase scores more than this on it. Lower finds more.",
+                ),
+                io.Float.Input(
+                    "text_threshold",
+                    default=0.25,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Words that score more than this on a box decide which phrase it belongs to.",
+                ),
+                io.Combo.Input(
+                    "if_missing",
+                    options=list(choosing.MISSING),
+                    tooltip="What to do about a phrase with too few boxes: stop with an error, or go on with an empty concept.",
+                ),
+                io.Int.Input(
+                    "x", default=0, min=0, max=16384, optional=True, advanced=True, tooltip="With nearest to point: its column."
+                ),
+                io.Int.Input(
+                    "y", default=0, min=0, max=16384, optional=True, advanced=True, tooltip="With nearest to point: its row."
+                ),
+                io.Float.Input(
+                    "duplicates",
+                    default=0.7,
+                    min=0.1,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Boxes of one phrase that overlap more than this (intersection over union) count as one.",
+                ),
+                sockets.Boxes.Input(
+                    "previous", optional=True, tooltip="Concepts of the same picture from another Find Concepts; they come first."
+                ),
+            ],
+            outputs=[
+                sockets.Boxes.Output(display_name="boxes", tooltip="The concepts with their boxes, for Concept Masks."),
+                io.BoundingBox.Output(
+                    display_name="chosen", tooltip="For each picture the chosen boxes with scores, in the order of the concepts."
+                ),
+                io.BoundingBox.Output(
+                    display_name="found", tooltip="For each picture every box of every concept, with scores, best first."
+                ),
+                io.Image.Output(display_name="preview", tooltip="The pictures with chosen boxes, numbers, phrases and scores."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, phrases):
+        return _phrases_or_problem(phrases)
+
+    @classmethod
+    def execute(
+        cls, detector, image, phrases, order, index, box_threshold, text_threshold, if_missing, x=0, y=0, duplicates=0.7,
+        previous=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        rule = (order, index, (x, y), if_missing, box_threshold)
+        result = _search(detector, image[..., :3], _split(phrases), rule, (box_threshold, text_threshold, duplicates))
+        if previous is not None:
+            result = previous.join(result)
+            for number, row in enumerate(result.chosen):
+                choosing.check_distinct(result.phrases, row, f"picture {number}")
+        return io.NodeOutput(
+            result,
+            [_as_dicts(result.phrases, [[box] if box else [] for box in row]) for row in result.chosen],
+            [_as_dicts(result.phrases, row) for row in result.found],
+            labelling.labelled(result),
+        )
+
+
+_split = phrases.split
+
+
+def _phrases_or_problem(text):
+    """True, or why the queue must not start. None is a text that another node will give."""
+    try:
+        return text is None or bool(_split(text))
+    except ValueError as problem:
+        return str(problem)
+
+
+def _search(detector, pictures, names, rule, thresholds) -> scene.Boxes:
+    """rule: arguments of `choosing.choose`. thresholds: of `detection.boxes_by_phrase`."""
+    ids = detector.token_ids(phrases.caption(names))
+    spans = phrases.spans(ids, names)
+    height, width = pictures.shape[1:3]
+    chosen, found = [], []
+    for number, (logits, boxes) in enumerate(detector.detect(pictures, ids)):
+        by_phrase = detection.boxes_by_phrase(logits, boxes, spans, width, height, *thresholds)
+        chosen.append(tuple(choosing.choose(names, by_phrase, *rule, f"picture {number}")))
+        found.append(tuple(tuple(by_phrase[name].boxes) for name in names))
+    return scene.Boxes(tuple(names), pictures, tuple(chosen), tuple(found))
+
+
+def _as_dicts(names, row) -> list[dict]:
+    """The host's bounding boxes of one picture; row: K sequences of boxes."""
+    return [box.as_dict(name) for name, boxes in zip(names, row) for box in boxes]
+
+
+def _pipeline_inputs() -> list:
+    return [
+        io.Int.Input(
+            "grow",
+            default=8,
+            min=-256,
+            max=256,
+            tooltip="Pixels by which every mask grows before masks are shared out; negative shrinks it.",
+        ),
+        io.Combo.Input(
+            "overlaps",
+            options=list(masks.SHARE_OUTS),
+            tooltip="Who keeps a pixel that several masks cover: the concept with the best score, or the one whose box it is "
+            "nearest to the middle of.",
+        ),
+        io.Float.Input(
+            "feather",
+            default=1.0,
+            min=0.0,
+            max=32.0,
+            step=0.1,
+            tooltip="How softly concepts blend into each other: the blur of their weights, in latent pixels. 0 = hard edges.",
+        ),
+    ]
+
+
+def _mask_outputs() -> list:
+    return [
+        sockets.Concepts.Output(display_name="concepts", tooltip="The concepts with their places, for what paints them."),
+        io.Mask.Output(
+            display_name="masks",
+            tooltip="One mask a concept, in order, for the first picture and then for each further one. They do not overlap.",
+        ),
+        io.Mask.Output(display_name="background", tooltip="For each picture what no concept covers."),
+    ]
+
+
+def _masks_out(result: scene.Concepts) -> io.NodeOutput:
+    return io.NodeOutput(result, result.masks.flatten(0, 1), 1 - result.masks.sum(1))
+
+
+class ConceptMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptMasks",
+            display_name="Concept Masks",
+            category=CATEGORY,
+            description="Turns the boxes of concepts into masks that do not overlap, and into weights that sum to one.",
+            search_aliases=["segment anything", "sam", "box to mask", "instance masks", "regional", "multi concept"],
+            inputs=[
+                sockets.Boxes.Input("boxes", tooltip="From Find Concepts; the pictures come with them."),
+                *_pipeline_inputs(),
+                sockets.Segmenter.Input(
+                    "segmenter", optional=True, tooltip="From Load Segment Anything. Without it, masks are box-shaped."
+                ),
+            ],
+            outputs=_mask_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, boxes, grow, overlaps, feather, segmenter=None) -> io.NodeOutput:
+        raw = segmenter.masks(boxes.pictures, boxes.chosen) if segmenter is not None else _box_shaped(boxes)
+        placed = [
+            scene.place(found, row, boxes.phrases, grow, overlaps, f"Concept Masks: in picture {number}")
+            for number, (found, row) in enumerate(zip(raw, boxes.chosen))
+        ]
+        return _masks_out(scene.Concepts(boxes.phrases, boxes.chosen, torch.stack(placed), feather))
+
+
+def _box_shaped(boxes: scene.Boxes):
+    """For each picture masks [K, H, W] in the shape of its boxes, zeros where a concept is empty."""
+    for row in boxes.chosen:
+        corners = torch.tensor([box.corners if box else (0.0,) * 4 for box in row])
+        yield masks.from_boxes(corners, *boxes.pictures.shape[1:3])
+
+
+class ConceptsFromMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        mask = io.Mask.Input("mask", tooltip="White where the concept with the same place is; a batch counts as several.")
+        return io.Schema(
+            node_id="ConceptsFromMasks",
+            display_name="Concepts From Masks",
+            category=CATEGORY,
+            description="Makes concepts of masks of your own, without a detector.",
+            search_aliases=["own masks", "mask to concept", "regional", "painted masks", "multi concept"],
+            inputs=[
+                io.Autogrow.Input(
+                    "masks",
+                    template=io.Autogrow.TemplatePrefix(mask, prefix="mask", min=1, max=MOST_MASKS),
+                    tooltip="One mask a concept, all of one size. Connect one and the next input appears.",
+                ),
+                io.String.Input(
+                    "phrases",
+                    multiline=True,
+                    default="",
+                    tooltip="What each mask shows, one line a mask, in their order. Used in messages; empty is allowed.",
+                ),
+                *_pipeline_inputs(),
+            ],
+            outputs=_mask_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, masks, phrases, grow, overlaps, feather) -> io.NodeOutput:
+        raw = _gather(masks)
+        names = tuple(line.strip() for line in phrases.splitlines() if line.strip())
+        if names and len(names) != len(raw):
+            raise ValueError(
+                f"Concepts From Masks: `phrases` has {len(names)} lines for {len(raw)} masks. Write one line a mask, or none."
+            )
+        names = names or tuple(f"concept {number}" for number in range(len(raw)))
+        row = tuple(scene.box_of(mask) or box_maths.Box(0, 0, 0, 0) for mask in raw)
+        placed = scene.place(raw, row, names, grow, overlaps, "Concepts From Masks:")
+        return _masks_out(scene.Concepts(names, (row,), placed[None], feather))
+
+
+def _gather(given: dict) -> torch.Tensor:
+    """The masks of an Autogrow input as one batch [K, H, W]. Raises unless there are some, of one size."""
+    batches = [mask.reshape(-1, *mask.shape[-2:]) for mask in given.values() if mask is not None]
+    sizes = {tuple(batch.shape[-2:]) for batch in batches}
+    if len(sizes) != 1:
+        found = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
+        raise ValueError(f"Concepts From Masks: `masks` needs masks of one size, but has {found}. Resize them.")
+    return torch.cat(batches)
