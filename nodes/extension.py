@@ -7,6 +7,7 @@ import logging
 from comfy_api.latest import ComfyExtension, io
 
 from .concepts.nodes import ConceptMasks, ConceptsFromMasks, FindConcepts, LoadGroundingDino, LoadSegmentAnything
+from .concepts.scene_nodes import ConceptBranch, ConceptScene
 from .demo.nodes import LoadDemoModel
 from .host import concept_files, face_analysis, folders, identity_files
 from .identity.nodes import (
@@ -22,7 +23,8 @@ from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, Ref
 JEDI = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
-NODES = (*JEDI, *CONCEPTS, *IDENTITY)
+SCENE = (ConceptBranch, ConceptScene)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE)
 
 
 class SameSubjectExtension(ComfyExtension):

@@ -41,7 +41,12 @@ def euler_step(latent: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor
 
 
 def multi_concept(
-    predict: Predict, noise: torch.Tensor, sigmas: torch.Tensor, weights: torch.Tensor, last_steps: int, report: Report | None = None
+    predict: Predict,
+    noise: torch.Tensor,
+    sigmas: torch.Tensor,
+    weights: torch.Tensor,
+    last_steps: int,
+    report: Report | None = None,
 ) -> torch.Tensor:
     """Algorithm 1, stage 2: Z_0 [B, C, H, W] from the noise Z'_t [B, C, H, W].
 

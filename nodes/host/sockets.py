@@ -22,3 +22,5 @@ Boxes = io.Custom("CONCEPT_BOXES")
 """`concepts.scene.Boxes`."""
 Concepts = io.Custom("CONCEPTS")
 """`concepts.scene.Concepts`."""
+Branches = io.Custom("CONCEPT_BRANCHES")
+"""tuple of `host.branches.Branch`."""

@@ -75,6 +75,8 @@ def test_the_pack_lists_its_nodes(extension):
         "IdentityKeypoints",
         "IdentityApply",
         "IdentityControl",
+        "ConceptBranch",
+        "ConceptScene",
     ]
 
 

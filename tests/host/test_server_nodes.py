@@ -9,7 +9,8 @@ IDENTITY = [
     *("IdentityLoader", "IdentityFaceAnalysis", "IdentityFromPictures"),
     *("IdentityKeypoints", "IdentityApply", "IdentityControl"),
 ]
-NODES = [*JEDI, *CONCEPTS, *IDENTITY]
+SCENE = ["ConceptBranch", "ConceptScene"]
+NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE]
 
 
 @pytest.fixture(scope="module")

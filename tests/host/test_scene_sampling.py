@@ -1,0 +1,161 @@
+"""Scenes of several concepts through the host's own samplers, against plain reference implementations."""
+
+import pytest
+import torch
+from same_subject.tests.tiny import models, scenes, sets
+from same_subject.tests.tiny.scenes import STEPS, branches, install, sample
+from same_subject.tests.tiny.sets import gap
+
+ROUNDING = 1e-4
+VISIBLE = 100 * ROUNDING
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return models.model("sd15")
+
+
+def listing(model, chain, last_steps, rows=1, steps=STEPS, kind="sd15"):
+    """Algorithm 1, stage 2, word for word; every branch and step is a run of the host by itself."""
+    share, x = scenes.weights(chain, rows), scenes.start(model, steps, rows=rows)
+    t, k, levels = steps, len(chain), scenes.sigmas(model, steps)
+    sigma = {j: levels[t - j] for j in range(t + 1)}
+    z, z_background, z_concept = {t: x}, {t: x}, {(i, t): x for i in range(1, k + 1)}
+    for j in reversed(range(t)):
+        before = [z_background[j + 1] if j < last_steps else z[j + 1], *(z_concept[i, j + 1] for i in range(1, k + 1))]
+        clean = scenes.denoise_all(model, chain, before, sigma[j + 1], kind)
+        after = [y + (sigma[j] - sigma[j + 1]) * (y - x0) / sigma[j + 1] for y, x0 in zip(before, clean)]
+        z_background[j] = after[0]
+        z_concept |= {(i, j): after[i] for i in range(1, k + 1)}
+        z[j] = share[0] * z_background[j] + sum(share[i] * z_concept[i, j] for i in range(1, k + 1))
+    return scenes.finish(model, z[0])
+
+
+def latent_blending(model, chain, sampler, steps=STEPS):
+    """Branches stepped from one shared x, each with a history of its own, and their latents blended."""
+    share, x, levels = scenes.weights(chain), scenes.start(model, steps), scenes.sigmas(model, steps)
+    old = [None] * (1 + len(chain))
+    for number in range(steps):
+        now, after = levels[number], levels[number + 1]
+        clean = scenes.denoise_all(model, chain, [x] * len(old), now)
+        if sampler == "euler":
+            stepped = [x + (x - x0) / now * (after - now) for x0 in clean]
+        else:
+            log = (now / after).log()
+            smooth = clean
+            if number and after > 0:
+                r = (levels[number - 1] / now).log() / log
+                smooth = [(1 + 1 / (2 * r)) * x0 - past / (2 * r) for x0, past in zip(clean, old)]
+            stepped = [after / now * x - (-log).expm1() * x0 for x0 in smooth]
+        x, old = sum(weight * z for weight, z in zip(share, stepped)), clean
+    return scenes.finish(model, x)
+
+
+@pytest.mark.parametrize("last_steps", (0, 1, 3))
+def test_own_equals_the_listing(unet, last_steps):
+    chain = branches(2, rows=2)
+    expected = listing(unet, chain, last_steps, rows=2)
+    for sampler in ("euler", "ddim"):
+        assert gap(sample(install(unet, chain, "own", last_steps), rows=2, sampler=sampler), expected) < ROUNDING
+    other = listing(unet, chain, (last_steps + 2) % 4, rows=2)
+    assert gap(other, expected) > VISIBLE
+
+
+@pytest.mark.parametrize("kind", ("sd2", "sdxl"))
+def test_own_equals_the_listing_in_other_layouts(kind):
+    model, chain = models.model(kind), branches(1, kind=kind)
+    expected = listing(model, chain, 1, steps=2, kind=kind)
+    assert gap(sample(install(model, chain, "own", 1), steps=2, kind=kind), expected) < ROUNDING
+    assert gap(sample(model, steps=2, kind=kind), expected) > VISIBLE
+
+
+@pytest.mark.parametrize("sampler", ("euler", "dpmpp_2m"))
+def test_blend_equals_latent_blending_for_linear_samplers(unet, sampler):
+    chain = branches(2)
+    result = sample(install(unet, chain), sampler=sampler)
+    assert gap(result, latent_blending(unet, chain, sampler)) < ROUNDING
+    assert gap(result, sample(unet, sampler=sampler)) > VISIBLE
+
+
+def test_blend_equals_the_hosts_masked_conditioning(unet):
+    """With one negative for all, that the host blends conditionings is that the pack blends guided predictions."""
+    from nodes import ConditioningCombine, ConditioningSetMask
+
+    chain, null = branches(2), scenes.text("null")
+    chain = tuple(type(one)(one.positive, null, None, one.mask) for one in chain)
+    masked = scenes.text("the scene"), *(one.positive for one in chain)
+    masked = [
+        ConditioningSetMask().append(cond, mask[:, 0], "default", 1.0)[0] for cond, mask in zip(masked, scenes.weights(chain))
+    ]
+    joined = masked[0]
+    for cond in masked[1:]:
+        (joined,) = ConditioningCombine().combine(joined, cond)
+    expected = sample(unet, positive=joined, negative=null)
+    assert gap(sample(install(unet, chain), negative=null), expected) < ROUNDING
+    assert gap(sample(unet, negative=null), expected) > VISIBLE
+
+
+@pytest.mark.parametrize("continue_from", ("blend", "own"))
+def test_one_concept_with_a_full_mask_equals_plain_sampling_of_it(unet, continue_from):
+    chain = branches(1, masks=[torch.ones(1, 64, 64)])
+    plain = sample(unet, positive=chain[0].positive, negative=chain[0].negative)
+    assert gap(sample(install(unet, chain, continue_from, 1)), plain) < ROUNDING
+    assert gap(sample(unet), plain) > VISIBLE
+
+
+@pytest.mark.parametrize("continue_from", ("blend", "own"))
+@pytest.mark.parametrize("concepts", (1, 3, 8))
+def test_all_branches_of_a_step_are_one_call_that_memory_may_split(unet, concepts, continue_from, monkeypatch):
+    chain = branches(concepts)
+    calls = sets.Calls(install(unet, chain, continue_from, 1))
+    together = sample(calls.model, steps=2)
+    assert [len(x) for x in calls.inputs] == [2 * (concepts + 1)] * 2
+    assert all(sorted(options["cond_or_uncond"]) == [0] * (concepts + 1) + [1] * (concepts + 1) for options in calls.options)
+    calls.inputs.clear()
+    monkeypatch.setattr(unet.model, "memory_required", lambda shape, **_: 0 if shape[0] < 2 else float("inf"))
+    apart = sample(calls.model, steps=2)
+    assert [len(x) for x in calls.inputs] == [1] * 2 * 2 * (concepts + 1)
+    assert gap(apart, together) < ROUNDING
+    assert gap(sample(unet, steps=2), together) > VISIBLE
+
+
+def test_branches_with_models_of_their_own_equal_those_in_one_batch(unet):
+    chain = branches(2)
+    apart = tuple(type(one)(one.positive, one.negative, unet.clone(), one.mask) for one in chain)
+    for continue_from in ("blend", "own"):
+        together = sample(install(unet, chain, continue_from))
+        calls = sets.Calls(unet)
+        split = sample(install(calls.model, apart, continue_from))
+        assert gap(split, together) < ROUNDING
+        assert [len(x) for x in calls.inputs] == [2] * STEPS  # the background alone
+    assert gap(sample(unet), together) > VISIBLE
+
+
+def test_other_networks_paint_their_own_concepts(unet):
+    other = models.model("sd15", seed=7)
+    chain = branches(2)
+    chain = (type(chain[0])(chain[0].positive, chain[0].negative, other, chain[0].mask), chain[1])
+    assert gap(sample(install(unet, chain, "own", 1)), listing(unet, chain, 1)) < ROUNDING
+    assert gap(sample(install(unet, branches(2), "own", 1)), listing(unet, chain, 1)) > VISIBLE
+
+
+@pytest.mark.parametrize("sampler", ("euler_ancestral", "heun", "euler_cfg_pp", "dpmpp_2m_sde"))
+def test_blend_works_with_any_sampler(unet, sampler):
+    """A full mask must give the concept's plain sampling, its noise and its history included."""
+    chain = branches(1, masks=[torch.ones(1, 64, 64)])
+    plain = sample(unet, positive=chain[0].positive, negative=chain[0].negative, sampler=sampler)
+    assert gap(sample(install(unet, chain), sampler=sampler), plain) < ROUNDING
+    assert gap(sample(unet, sampler=sampler), plain) > VISIBLE
+
+
+def test_upstream_models_stay_as_they_were_and_runs_repeat(unet):
+    other = models.model("sd15", seed=7)
+    chain = branches(2)
+    chain = (type(chain[0])(chain[0].positive, chain[0].negative, other, chain[0].mask), chain[1])
+    before = sample(unet), sample(other)
+    scene = install(unet, chain)
+    first = sample(scene)
+    assert torch.equal(sample(scene), first)
+    assert torch.equal(sample(unet), before[0]) and torch.equal(sample(other), before[1])
+    assert gap(first, before[0]) > VISIBLE
+    assert not unet.wrappers.get("outer_sample") and not other.wrappers.get("outer_sample")
