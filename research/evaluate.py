@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--comfyui", help="folder of a ComfyUI to use; default: found or installed")
     parser.add_argument("--subjects", type=int, default=200)
     parser.add_argument("--settings", default=",".join((*SETTINGS, "sweep")), help=", ".join((*SETTINGS, "sweep")))
-    parser.add_argument("--steps", type=int, default=12, help="sampling steps (dpmpp_2m, karras)")
+    parser.add_argument("--steps", type=int, default=8, help="sampling steps (dpmpp_2m, karras)")
     parser.add_argument("--output", type=Path, help="also write the rows to this JSON file")
     options = parser.parse_args(arguments)
     chosen = {}

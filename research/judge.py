@@ -138,10 +138,10 @@ def quality(judge: Judge, subjects: int = 200, distractors: int = 100, seed: int
     hits, unmasked, iou, right = [], [], [], []
     for number in range(subjects):
         drawn = world.draw_subjects(distractors + 1, generator, number % len(world.SHAPES))
-        candidates, _, _ = _views(drawn, generator)
+        candidates, masks, _ = _views(drawn, generator)
         picture, mask, scene = _views(drawn[:1], generator)
         found = judge.mask(picture)
-        bank, plain = judge.embed(candidates, judge.mask(candidates)), judge.embed(candidates)
+        bank, plain = judge.embed(candidates, masks), judge.embed(candidates)
         hits.append(int((judge.embed(picture, found) @ bank.T).argmax()) == 0)
         unmasked.append(int((judge.embed(picture) @ plain.T).argmax()) == 0)
         solid = mask > 0.5

@@ -34,7 +34,7 @@ class Subject:
     """What is asked for and what it is compared with; pictures are [B, 3, H, W] in 0..1.
 
     views: reference pictures and their captions. prompt: the caption to generate, of scene ``scene``.
-    candidates: a fresh view of the subject, then the distractors, all in that scene.
+    candidates: a fresh view of the subject, then the distractors, all in that scene; masks: theirs, as drawn.
     """
 
     views: torch.Tensor
@@ -42,6 +42,7 @@ class Subject:
     prompt: str
     scene: int
     candidates: torch.Tensor
+    masks: torch.Tensor
 
 
 def held_out(number: int) -> Subject:
@@ -53,9 +54,9 @@ def held_out(number: int) -> Subject:
     places += (places >= scene).long()  # no reference shows the scene that is asked for
     views, _ = world.draw(subjects[[0] * VIEWS], world.draw_poses(VIEWS, generator), places, generator)
     asked = torch.full((1 + DISTRACTORS,), scene)
-    candidates, _ = world.draw(subjects, world.draw_poses(1 + DISTRACTORS, generator), asked, generator)
+    candidates, masks = world.draw(subjects, world.draw_poses(1 + DISTRACTORS, generator), asked, generator)
     captions = [world.caption(shape, int(place)) for place in places]
-    return Subject(views, captions, world.caption(shape, scene), scene, candidates)
+    return Subject(views, captions, world.caption(shape, scene), scene, candidates, masks)
 
 
 class Sampler:
@@ -98,7 +99,7 @@ class Scorer:
 
     def __init__(self, judge: judges.Judge, subject: Subject):
         self.judge, self.scene = judge, subject.scene
-        self.bank = judge.embed(subject.candidates, judge.mask(subject.candidates))
+        self.bank = judge.embed(subject.candidates, subject.masks)
         reference = subject.views[:1]
         self.whole, self.masked = judge.embed(reference), judge.embed(reference, judge.mask(reference))
 
