@@ -61,8 +61,9 @@ class Server:
     What it prints goes to a log file, which is kept (and its place is said) where something fails.
     """
 
-    def __init__(self, host, extra_arguments=(), cpu=None, say=print):
+    def __init__(self, host, extra_arguments=(), cpu=None, say=print, variables=None):
         self.host, self.extra_arguments, self.cpu, self.say = host, tuple(extra_arguments), cpu, say
+        self.variables = variables or {}
         self.process = None
         self.client_id = uuid.uuid4().hex
 
@@ -101,7 +102,7 @@ class Server:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.base,
-                env=server_environment(self.host), **own_group,
+                env={**server_environment(self.host), **self.variables}, **own_group,
             )  # fmt: skip
         self.wait_until_ready(started)
         if any("IMPORT FAILED" in line and FOLDER in line for line in self.log_text().splitlines()):

@@ -95,6 +95,20 @@ class LoadFaceAnalysis(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, files, device):
+        for name, value, known in (
+            ("files", files, (face_analysis.EXACT, face_analysis.ANY)),
+            ("device", device, (face_analysis.AUTO, face_analysis.CPU)),
+        ):
+            if value is not None and value not in known:
+                return f"Load Face Analysis: `{name}` is {value!r}, but needs to be `{known[0]}` or `{known[1]}`."
+        try:
+            face_analysis.find_pack()
+        except ValueError as problem:
+            return str(problem)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, files, device):
         try:
             folder = face_analysis.find_pack()

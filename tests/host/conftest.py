@@ -40,7 +40,8 @@ def live():
     from same_subject.tests.tiny import models
 
     host = hosts.Host(Path(COMFYUI_PATH), Path(sys.executable), hosts.cache_folder() in Path(COMFYUI_PATH).parents)
-    with server.Server(host) as running:
+    tools = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}  # optional packages of the nodes
+    with server.Server(host, variables=tools) as running:
         folder = running.base / "models" / "jedi_demo"
         tiny = models.save_demo(folder / "tiny.safetensors").read_bytes()
         models.save_demo(folder / "other_order.safetensors", **{"jedi.channel_order": "mask, noisy, reference"})

@@ -268,3 +268,18 @@ def test_a_masked_identity_and_area_conditioning_are_refused_together(unet, proj
     model = on(unet, Placement(projections[0], 0.8, mask(True)))
     with pytest.raises(ValueError, match="an identity has a mask, but the UNet was called on 4x8 of 8x8 latents"):
         sample(model, conditioning(0, area=(8, 4, 0, 0)))
+
+
+@pytest.mark.parametrize("first", ("identity", "neighbour"))
+def test_perturbed_attention_guidance_works_before_and_after(unet, projections, first):
+    from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+
+    def guided(model):
+        return PerturbedAttentionGuidance.execute(model, 3.0).result[0]
+
+    one = Placement(projections[0], 0.8)
+    model = guided(on(unet, one)) if first == "identity" else on(guided(unet), one)
+    together = sample(model, steps=1)
+    assert gap(together, sample(on(guided(unet), one), steps=1)) < ROUNDING
+    without_face, without_guidance = sample(guided(unet), steps=1), sample(on(unet, one), steps=1)
+    assert min(gap(together, without_face), gap(together, without_guidance)) > VISIBLE
