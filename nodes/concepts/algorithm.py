@@ -84,9 +84,11 @@ def weights_of_masks(masks: Sequence[torch.Tensor], rows: int, height: int, widt
                 f"Use a mask with 1 or {rows} pictures."
             )
     count = max(mask.shape[0] for mask in masks)
-    averaged = [pipeline.area_average(mask.float().clamp(0, 1), height, width).expand(count, -1, -1) for mask in masks]
+    # Shared out on the finest grid: at the latent's, two masks that end inside a latent pixel would seem to fit there.
+    finest = [max(mask.shape[side] for mask in masks) for side in (1, 2)]
+    even = [pipeline.area_average(mask.float().clamp(0, 1), *finest).expand(count, -1, -1) for mask in masks]
     pairs = []
-    for own in torch.stack(averaged, dim=1):  # K, H, W of each picture
+    for own in torch.stack(even, dim=1):  # K, H, W of each picture
         shared = pipeline.disjoint(own, torch.zeros(len(masks), 1, 1, device=own.device))
         _check_shares(own, shared)
         pairs.append(pipeline.latent_weights(shared, height, width, feather))

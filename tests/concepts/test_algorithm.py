@@ -93,5 +93,8 @@ def test_masks_that_overlap_wholly_and_masks_of_other_batches_are_refused():
     with pytest.raises(ValueError, match="mask of concept 2 lies almost wholly inside.*Move its Concept Branch to the front"):
         algorithm.weights_of_masks([large, small], 1, 4, 4, 0.0)
     assert algorithm.weights_of_masks([small, large], 1, 4, 4, 0.0)[0].sum() < ROUNDING
+    small[..., 1:4, 1:4] = 1  # ends inside latent pixels
+    with pytest.raises(ValueError, match="almost wholly inside"):
+        algorithm.weights_of_masks([small, small.clone()], 1, 4, 4, 0.0)
     with pytest.raises(ValueError, match="mask of concept 1 has 3 pictures, but the latent batch has 2"):
         algorithm.weights_of_masks([small.repeat(3, 1, 1)], 2, 4, 4, 0.0)
