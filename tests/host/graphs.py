@@ -1,5 +1,6 @@
 """Graphs in API format for the live server: the basic graph of the pack, and changes to it."""
 
+import asyncio
 import copy
 import io
 
@@ -66,3 +67,14 @@ def open_picture(live, entry):
     from PIL import Image
 
     return Image.open(io.BytesIO(live.picture(entry))).convert("RGB")
+
+
+def stock_nodes():
+    """The host's own node classes by name, with those that the example workflows take from its extras."""
+    from comfy_extras import nodes_images
+
+    import nodes
+
+    extension = asyncio.run(nodes_images.comfy_entrypoint())
+    extras = {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+    return {**nodes.NODE_CLASS_MAPPINGS, **extras}

@@ -15,6 +15,7 @@ from same_subject.dev import pack
 from same_subject.nodes.demo.nodes import LoadDemoModel
 from same_subject.nodes.host import concept_files, demo_pictures, identity_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
+from same_subject.tests.host import graphs
 from same_subject.tests.tiny import models
 
 import nodes as host_nodes
@@ -48,8 +49,9 @@ def loaded(demo):
 
 @pytest.fixture
 def host_nodes_with_ours(extension, monkeypatch):
-    for node in asyncio.run(extension.get_node_list()):
-        monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, node.GET_SCHEMA().node_id, node)
+    ours = {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+    for name, node in {**graphs.stock_nodes(), **ours}.items():
+        monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, name, node)
 
 
 def schemas(extension):

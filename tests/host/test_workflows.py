@@ -6,8 +6,7 @@ import json
 import pytest
 import same_subject
 from same_subject.dev import pack
-
-import nodes as host_nodes
+from same_subject.tests.host import graphs
 
 WORKFLOWS = pack.ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -20,7 +19,7 @@ def classes():
     extension = asyncio.run(same_subject.comfy_entrypoint())
     asyncio.run(extension.on_load())
     ours = {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
-    return {**host_nodes.NODE_CLASS_MAPPINGS, **ours}
+    return {**graphs.stock_nodes(), **ours}
 
 
 def widgets_of(node_class):
@@ -80,3 +79,15 @@ def test_the_links_of_a_workflow_join_sockets_that_exist(name, classes):
             stored = ["COMFY_MATCHTYPE_V3" if socket["type"] == "*" else socket["type"] for socket in node["outputs"]]
             assert stored == types, node["type"]
     assert workflow["last_node_id"] == max(nodes) and workflow["last_link_id"] == max(link[0] for link in workflow["links"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_says_where_its_checkpoint_is_published(name):
+    yaml = pytest.importorskip("yaml")
+    known = yaml.safe_load((pack.ROOT / "models.yaml").read_text(encoding="utf-8"))["models"]
+    known = {entry["file"]: {"url": entry["url"], "directory": entry["folder"].removeprefix("models/")} for entry in known}
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    for node in workflow["nodes"]:
+        if node["type"] == "CheckpointLoaderSimple":
+            (file,) = node["widgets_values"]
+            assert node["properties"]["models"] == [{"name": file, **known[file]}]
