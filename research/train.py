@@ -22,7 +22,7 @@ from pathlib import Path
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
-STAGES = {"vae": (1500, 1e-3), "judge": (520, 2e-3), "single": (1000, 8e-4), "joint": (4200, 6e-4), "pictures": (0, 0.0)}
+STAGES = {"vae": (1500, 1e-3), "judge": (520, 2e-3), "single": (1000, 8e-4), "joint": (5000, 6e-4), "pictures": (0, 0.0)}
 """Steps and learning rate of each stage, in order; the last one draws the demo's reference pictures."""
 
 
