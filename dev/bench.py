@@ -50,28 +50,30 @@ def main(arguments=None):
         if inside is None:
             return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
         pack.enter_host(inside.root)
-        rows = run(options.only, options.size, options.rounds, inside.version)
+        rows = []
+        for entry in run(options.only, options.size, options.rounds, inside.version):
+            rows.append(entry)
+            print(f"{entry['name']}: {entry['ratio']:.3f}", flush=True)
+            if options.output:
+                options.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         if not rows:
             raise hosts.SetupError(f"--only {options.only}: no comparison has a name that starts so, or it needs a GPU.")
     print_table(rows)
-    if options.output:
-        options.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
 def run(only="", size=512, rounds=None, host_version="unknown"):
-    """Every comparison whose name starts with `only`; returns the rows."""
+    """Yield the rows of every comparison whose name starts with `only`, each as soon as it is measured."""
     bench = Bench(size, rounds)
     planned = [(f"coupling_{n}", lambda n=n: coupling(bench, n)) for n in (2, 3, 4)]
     planned += [("three_branches", lambda: three_branches(bench)), ("references_only", lambda: references_only(bench))]
     if bench.device.type == "cuda":
         planned += [("sdxl_coupling_2", lambda: sdxl(bench))]
-    rows = []
     for name, compare in planned:
         if name.startswith(only):
             print(f"{name} …", flush=True)
-            rows += [{**row, "device": bench.device_name, "host_version": host_version} for row in compare()]
-    return rows
+            for measured in compare():
+                yield {**measured, "device": bench.device_name, "host_version": host_version}
 
 
 # -- the comparisons ------------------------------------------------------------------------------
