@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from ..nodes.demo import config as demo_config
+from ..nodes.host import unet
+from ..nodes.joint import settings
 from . import nets, train_denoiser, world
 
 ROOT = Path(__file__).parent.parent
 FILES = {"joint": ROOT / "demo" / "demo.safetensors", "single": ROOT / "research" / "single.safetensors"}
 """Where the pack and the evaluation read the two models."""
-CHANNEL_ORDER = "noisy, reference, mask"
 
 
 def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
@@ -25,9 +27,12 @@ def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
     words, table = train_denoiser.caption_tokens().unique(), "text_model.embeddings.token_embedding.weight"
     # Words that no caption uses were never trained: they shall say nothing rather than something random.
     text[table] = torch.zeros_like(text[table]).index_copy(0, words, text[table][words])
-    tensors = {f"model.diffusion_model.{key}": value for key, value in denoiser["unet"].items()}
-    tensors |= {f"cond_stage_model.transformer.{key}": value for key, value in text.items()}
-    tensors |= {f"first_stage_model.{key}": value for key, value in vae.items()}
+    parts = {
+        "unet": denoiser["unet"],
+        "clip": {f"transformer.{key}": value for key, value in text.items()},
+        "vae": vae,
+    }
+    tensors = {demo_config.PREFIXES[part] + key: value for part, state in parts.items() for key, value in state.items()}
     config = {
         "unet": {**nets.UNET, "in_channels": 9 if kind == "joint" else 4},
         "clip": nets.CLIP,
@@ -35,9 +40,9 @@ def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
         "latent_scale": 1 / train_denoiser.scale_of(folder),
         "latent_factor": nets.FACTOR,
     }
-    metadata = {"same_subject.config": json.dumps(config)}
+    metadata = {demo_config.KEY: json.dumps(config)}
     if kind == "joint":
-        metadata["jedi.channel_order"] = CHANNEL_ORDER
+        metadata[unet.METADATA_KEY] = settings.CHANNEL_ORDERS[0]
     return {key: value.half().contiguous() for key, value in tensors.items()}, metadata
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.sample
-import comfy.utils
 import torch
 
 from ..nodes.host import demo_model, encoding, sampling, unet
