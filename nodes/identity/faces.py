@@ -80,6 +80,30 @@ def choose(faces: Sequence[Face], choice: Choice, node: str, picture: str) -> Fa
     return ordered[choice.number]
 
 
+def inside(faces: Sequence[Face], mask: torch.Tensor) -> list[Face]:
+    """The faces whose centre is white (over one half) in a mask [h, w] of their picture, of any size."""
+    height, width = mask.shape
+
+    def covered(face: Face) -> bool:
+        x, y = (min(max(share, 0.0), 1.0) for share in face.centre)
+        return bool(mask[min(int(y * height), height - 1), min(int(x * width), width - 1)] > 0.5)
+
+    return [face for face in faces if covered(face)]
+
+
+def choose_inside(faces: Sequence[Face], mask: torch.Tensor, choice: Choice, node: str, picture: str, place: str) -> Face:
+    """As `choose`, among the faces inside a mask [h, w]. picture, place: names of the picture and the mask, for errors."""
+    covered = inside(faces, mask)
+    if not covered:
+        raise ValueError(
+            f"{node}: no face was found inside {place}: {picture} has {len(faces)} face{'s' * (len(faces) != 1)}, and the mask "
+            f"covers {(mask > 0.5).float().mean():.1%} of it, but needs to cover the centre of a face. Paint the base picture "
+            "with another seed or a prompt that shows this face from the front, choose another instance for this mask, or raise "
+            "`grow` of Concept Masks."
+        )
+    return choose(covered, choice, node, f"{place} of {picture}")
+
+
 def gather(chosen: Sequence[Face]) -> Identity:
     """One person from a face in each of several pictures: the mean of the raw embeddings."""
     return Identity(torch.stack([face.embedding.float() for face in chosen]).mean(0), tuple(chosen))

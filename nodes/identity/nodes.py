@@ -210,6 +210,12 @@ class FaceKeypoints(io.ComfyNode):
                     "image", tooltip="Pictures with a face in the place and pose that is wanted; one is drawn for each."
                 ),
                 *choice_inputs("each picture"),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Only faces whose centre is white count: a concept's mask, so that its face is drawn. Of several "
+                    "masks on one picture, such as those of Concept Masks, each gives a keypoint picture.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -219,8 +225,12 @@ class FaceKeypoints(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, face_analysis, image, face, number, x, y) -> io.NodeOutput:
-        chosen = choose_all("Face Keypoints", face_analysis, list(image), faces.Choice(face, number, x, y))
+    def execute(cls, face_analysis, image, face, number, x, y, mask=None) -> io.NodeOutput:
+        choice = faces.Choice(face, number, x, y)
+        if mask is None:
+            chosen = choose_all("Face Keypoints", face_analysis, list(image), choice)
+        else:
+            chosen = choose_in_masks("Face Keypoints", face_analysis, image, mask.reshape(-1, *mask.shape[-2:]), choice)
         return io.NodeOutput(torch.stack([keypoints.draw([one.keypoints], one.width, one.height) for one in chosen]))
 
 
@@ -230,6 +240,23 @@ def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.
         raise ValueError(f"{node}: no picture was given, but needs at least 1. Connect a picture with a face.")
     names = [f"picture {number} of {len(pictures)} (counted from 1)" for number in range(1, len(pictures) + 1)]
     return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names)]
+
+
+def choose_in_masks(node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: faces.Choice) -> list[faces.Face]:
+    """The face that is meant inside each mask [M, h, w] of pictures [B, H, W, 3]; a single one of either serves for all."""
+    count = max(len(pictures), len(masks))
+    if {len(pictures), len(masks)} - {1, count}:
+        raise ValueError(
+            f"{node}: `mask` has {len(masks)} masks, but `image` has {len(pictures)} pictures. Give one picture, one mask, or as "
+            "many masks as pictures."
+        )
+    found = [analysis.faces(picture) for picture in pictures]
+    chosen = []
+    for number in range(count):
+        picture, mask = number % len(pictures), number % len(masks)
+        names = (f"picture {picture + 1} of {len(pictures)}", f"mask {mask + 1} of {len(masks)} (counted from 1)")
+        chosen.append(faces.choose_inside(found[picture], masks[mask], choice, node, *names))
+    return chosen
 
 
 def window_inputs(what: str) -> list:

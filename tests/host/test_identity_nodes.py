@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 from same_subject.nodes.host import identity_files
 from same_subject.nodes.host.identity_sampling import IdentitySampling
+from same_subject.nodes.identity import keypoints as drawing
 from same_subject.nodes.identity import nodes as identity_nodes
-from same_subject.nodes.identity.nodes import ApplyIdentity, IdentityControlNet, LoadInstantID
+from same_subject.nodes.identity.faces import Face
+from same_subject.nodes.identity.nodes import ApplyIdentity, FaceKeypoints, IdentityControlNet, LoadInstantID
 from same_subject.tests.tiny import identities
 from same_subject.tests.tiny.identities import conditioning, identity, sample
 from same_subject.tests.tiny.sets import gap
@@ -169,3 +171,52 @@ def test_inputs_that_cannot_work_are_refused_with_a_remedy(folder, unet):
 
     with pytest.raises(ValueError, match="cross-attention layers .* but the adapter needs 70"):
         ApplyIdentity.execute(models.model("sdxl"), adapter, identity(0), 0.8, 0.0, 1.0)
+
+
+class Analysis:
+    """Stands in for face analysis: every picture has a large face on the left and a small one on the right."""
+
+    def __init__(self):
+        self.pictures = 0
+
+    def faces(self, picture):
+        self.pictures += 1
+        return [face_at(16, 24), face_at(48, 8)]
+
+
+def face_at(x, size):
+    """A face in the middle row of a picture of 64 x 64."""
+    points = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [0, 0], [-0.4, 0.5], [0.4, 0.5]]) * size / 2 + torch.tensor([x, 32])
+    box = torch.tensor([x - size / 2, 32 - size / 2, x + size / 2, 32 + size / 2])
+    return Face(box, points, torch.zeros(512), 0.9, 64, 64)
+
+
+HALVES = torch.zeros(2, 32, 32)
+HALVES[0, :, 16:], HALVES[1, :, :16] = 1, 1
+
+
+def drawn(*given, analysis=None):
+    return FaceKeypoints.execute(analysis or Analysis(), *given[:1], "largest", 0, 0.5, 0.5, *given[1:]).result[0]
+
+
+def test_keypoints_inside_a_mask_are_those_of_the_face_there():
+    picture = torch.zeros(1, 64, 64, 3)
+    large, small = (drawing.draw([face_at(*place).keypoints], 64, 64) for place in ((16, 24), (48, 8)))
+    assert not torch.equal(large, small)
+    assert torch.equal(drawn(picture)[0], large), "without a mask the largest of the picture"
+    assert torch.equal(drawn(picture, HALVES[:1])[0], small) and torch.equal(drawn(picture, HALVES[1])[0], large)
+    analysis = Analysis()
+    assert torch.equal(drawn(picture, HALVES, analysis=analysis), torch.stack((small, large))), "one a mask, in their order"
+    assert analysis.pictures == 1
+    pair = torch.zeros(2, 64, 64, 3)
+    assert torch.equal(drawn(pair, HALVES[:1]), torch.stack((small, small)))
+    assert torch.equal(drawn(pair, HALVES), torch.stack((small, large)))
+
+
+def test_a_mask_without_a_face_and_masks_that_do_not_fit_the_pictures_are_refused():
+    picture, corner = torch.zeros(1, 64, 64, 3), torch.zeros(2, 64, 64)
+    corner[0], corner[1, :8, :8] = 1, 1
+    with pytest.raises(ValueError, match="Face Keypoints: no face was found inside mask 2 of 2 .counted from 1.: picture 1 of 1"):
+        drawn(picture, corner)
+    with pytest.raises(ValueError, match="Face Keypoints: `mask` has 2 masks, but `image` has 3 pictures. Give one picture"):
+        drawn(picture.repeat(3, 1, 1, 1), HALVES)

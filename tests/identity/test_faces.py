@@ -45,6 +45,39 @@ def test_a_number_beyond_the_faces_is_an_error_that_says_how_many_there_are():
         faces.choose(FACES, Choice("left to right", 3), "Identity", "picture 1")
 
 
+def mask_of(*columns, size=(10, 20)):
+    """A mask of the faces' picture at a tenth of its size; white in these columns."""
+    mask = torch.zeros(size)
+    mask[:, list(columns)] = 1
+    return mask
+
+
+def test_only_faces_whose_centre_is_white_in_the_mask_are_inside():
+    assert faces.inside(FACES, mask_of(*range(9))) == [FACES[1]], "the edge of the third lies in the mask, its centre does not"
+    assert faces.inside(FACES, mask_of(15, 9)) == [FACES[0], FACES[2]]
+    assert faces.inside(FACES, 0.5 * mask_of(*range(20))) == []
+    lower = torch.zeros(100, 200)
+    lower[60:] = 1
+    assert faces.inside(FACES, lower) == [FACES[2]], "a mask may have the picture's own size, or any other"
+    outside = Face(torch.tensor([190.0, 90.0, 230.0, 120.0]), torch.zeros(5, 2), torch.zeros(4), 0.9, 200, 100)
+    assert faces.inside([outside], mask_of(19)) == [outside], "a centre past the edge counts to the edge"
+
+
+def test_the_choice_is_made_among_the_faces_inside_the_mask():
+    mask = mask_of(*range(8, 20))
+    where = ("Face Keypoints", "picture 1 of 1", "mask 2 of 3")
+    assert faces.choose_inside(FACES, mask, Choice("largest"), *where) is FACES[2], "the largest of all is not inside"
+    assert faces.choose_inside(FACES, mask, Choice("left to right", 1), *where) is FACES[0]
+    with pytest.raises(ValueError, match="`number` is 2, but 2 faces were found in mask 2 of 3 of picture 1 of 1"):
+        faces.choose_inside(FACES, mask, Choice("left to right", 2), *where)
+
+
+def test_no_face_inside_a_mask_is_an_error_that_says_what_there_was():
+    said = "no face was found inside mask 2 of 3: picture 1 of 1 has 3 faces, and the mask covers 5.0% of it.*another seed"
+    with pytest.raises(ValueError, match=f"Face Keypoints: {said}"):
+        faces.choose_inside(FACES, mask_of(0), Choice(), "Face Keypoints", "picture 1 of 1", "mask 2 of 3")
+
+
 def test_several_pictures_of_one_person_are_averaged():
     assert faces.gather(FACES[:2]).embedding.tolist() == [95.0] * 4
     assert faces.gather(FACES[:1]).embedding.tolist() == [150.0] * 4
