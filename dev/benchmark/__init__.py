@@ -1,0 +1,1 @@
+"""What `dev/bench.py` compares, in the order of the data: models, measuring, comparisons, rows."""
