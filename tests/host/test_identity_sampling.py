@@ -1,19 +1,18 @@
 """Identities on a model: what a layer computes, which layers, which rows, where and when; on an SDXL UNet of 70 layers."""
 
 import contextlib
-import sys
 
 import comfy.ldm.modules.attention as host_attention
 import comfy.model_patcher
 import pytest
 import torch
+from same_subject.dev.benchmark.counting import PROJECTIONS, READ_BACKS, RESIZES, Watch
 from same_subject.nodes.host import identity_files, identity_sampling
 from same_subject.nodes.host.identity_sampling import IdentitySampling
 from same_subject.nodes.identity.placement import Placement
 from same_subject.tests.tiny import identities
 from same_subject.tests.tiny.identities import conditioning, identity, sample
 from same_subject.tests.tiny.sets import gap
-from torch.utils._python_dispatch import TorchDispatchMode
 
 ROUNDING = 1e-4
 VISIBLE = 100 * ROUNDING
@@ -211,43 +210,16 @@ def test_an_identity_that_is_not_on_the_model_is_refused(unet, projections):
         sample(model, conditioning(0, **{identity_sampling.CHOSEN: (1,)}))
 
 
-def nearest_caller() -> str:
-    """The innermost file of the host or of this pack on the stack."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if "/comfy/" in name or "/nodes/host/" in name or "/nodes/identity/" in name:
-            return name
-        frame = frame.f_back
-    return ""
-
-
-class ReadBacks(TorchDispatchMode):
-    """Counts values that reach Python, projections and resizes, each only where this pack's code asked for it."""
-
-    WATCHED = ("_local_scalar_dense", "aten.mm", "aten.addmm", "aten.bmm", "adaptive_avg_pool2d", "aten.upsample")
-
-    def __init__(self):
-        super().__init__()
-        self.counts: dict[str, int] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = next((name for name in self.WATCHED if name in str(func)), None)
-        if name and "/nodes/" in nearest_caller():
-            self.counts[name] = self.counts.get(name, 0) + 1
-        return func(*args, **(kwargs or {}))
-
-
 def test_a_step_reads_nothing_back_projects_nothing_and_resizes_no_mask_again(unet, projections):
     model = on(unet, Placement(projections[0], 0.8, mask(True), 0.0, 0.9), Placement(projections[1], 0.8, mask(False)))
-    counts = {}
+    watched = {}
     for steps in (1, 3):
-        with ReadBacks() as watch:
+        with Watch() as watched[steps]:
             sample(model, steps=steps)
-        counts[steps] = watch.counts
-    assert "_local_scalar_dense" not in counts[3] and "aten.mm" not in counts[3] and "aten.addmm" not in counts[3]
-    assert counts[1].get("adaptive_avg_pool2d") == counts[3].get("adaptive_avg_pool2d"), "masks are resized once a run"
-    assert counts[3].get("adaptive_avg_pool2d", 0) > 0, "the watch sees this pack's calls"
+    few, many = watched[1], watched[3]
+    assert many.ours[PROJECTIONS] == 0 and many.ours == few.ours, "masks are resized once a run"
+    assert many.ours[RESIZES] > 0, "the watch sees this pack's calls"
+    assert many.total[PROJECTIONS] == 3 * few.total[PROJECTIONS] > 0 and many.total[READ_BACKS] > 0, "and the host's"
 
 
 def test_an_adapter_of_another_pack_found_before_is_kept_and_one_after_is_refused(unet, projections):
