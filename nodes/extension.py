@@ -8,7 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .concepts.nodes import ConceptMasks, ConceptsFromMasks, FindConcepts, LoadGroundingDino, LoadSegmentAnything
 from .concepts.scene_nodes import ConceptBranch, ConceptScene
-from .demo.nodes import LoadDemoModel
+from .demo.nodes import LoadDemoModel, LoadDemoTools
 from .host import concept_files, face_analysis, folders, identity_files
 from .identity.nodes import (
     ApplyIdentity,
@@ -23,7 +23,7 @@ from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, Ref
 JEDI = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
-SCENE = (ConceptBranch, ConceptScene)
+SCENE = (ConceptBranch, ConceptScene, LoadDemoTools)
 NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,19 +13,24 @@ from safetensors.torch import save_file
 from ..nodes.demo import config as demo_config
 from ..nodes.host import unet
 from ..nodes.joint import settings
-from . import nets, train_denoiser, world
+from . import finder, nets, train_denoiser, train_scenes, world
 
 ROOT = Path(__file__).parent.parent
-FILES = {"joint": ROOT / "demo" / "demo.safetensors", "single": ROOT / "research" / "single.safetensors"}
-"""Where the pack and the evaluation read the two models."""
+FILES = {
+    "joint": ROOT / "demo" / "demo.safetensors",
+    "single": ROOT / "research" / "single.safetensors",
+    "scene": ROOT / "demo" / "scenes.safetensors",
+}
+"""Where the pack and the evaluations read the models."""
 
 
 def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
-    """Tensors and metadata of the ``single`` or ``joint`` model in ``folder``, from its running average."""
+    """Tensors and metadata of the ``single``, ``joint`` or ``scene`` model in ``folder``, from its running average."""
     denoiser = torch.load(Path(folder) / f"{kind}.pt", map_location="cpu", weights_only=True)["average"]
     vae = torch.load(Path(folder) / "vae.pt", map_location="cpu", weights_only=True)["average"]["net"]
     text = dict(denoiser["text"])
-    words, table = train_denoiser.caption_tokens().unique(), "text_model.embeddings.token_embedding.weight"
+    captions = (train_scenes if kind == "scene" else train_denoiser).all_captions()
+    words, table = train_denoiser.tokens_of(captions).unique(), "text_model.embeddings.token_embedding.weight"
     # Words that no caption uses were never trained: they shall say nothing rather than something random.
     text[table] = torch.zeros_like(text[table]).index_copy(0, words, text[table][words])
     parts = {
@@ -38,11 +44,14 @@ def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
         "clip": nets.CLIP,
         "vae": nets.VAE,
         "latent_scale": 1 / train_denoiser.scale_of(folder),
-        "latent_factor": nets.FACTOR,
     }
     metadata = {demo_config.KEY: json.dumps(config)}
     if kind == "joint":
         metadata[unet.METADATA_KEY] = settings.CHANNEL_ORDERS[0]
+    if kind == "scene":
+        metadata[demo_config.TOOLS_KEY] = "toys"
+        tools = {"adapter": denoiser["adapter"], "finder": finder.load(folder).state_dict()}
+        tensors |= {demo_config.TOOL_PREFIXES[part] + key: value for part, state in tools.items() for key, value in state.items()}
     return {key: value.half().contiguous() for key, value in tensors.items()}, metadata
 
 
@@ -59,8 +68,23 @@ def draw_references(folder: Path = ROOT / "demo", seed: int = 18, views: int = 3
     subject = world.draw_subjects(1, generator)
     scenes = torch.randperm(len(world.SCENES), generator=generator)[:views]
     pictures, _ = world.draw(subject[[0] * views], world.draw_poses(views, generator), scenes, generator)
+    _save(pictures, folder, "reference")
+    return [world.caption(int(subject.shape), int(scene)) for scene in scenes]
+
+
+def draw_toys(folder: Path = ROOT / "demo", seed: int = 12) -> list[str]:
+    """Draw one picture of each of two toys, `toy_1.png` and `toy_2.png`; returns their captions."""
+    generator = torch.Generator().manual_seed(seed)
+    toys = world.draw_subjects(2, generator)
+    toys = replace(toys, shape=torch.tensor([world.SHAPES.index("ball"), world.SHAPES.index("star")]))
+    scenes = torch.randperm(len(world.SCENES), generator=generator)[:2]
+    pictures, _ = world.draw(toys, world.draw_poses(2, generator), scenes, generator)
+    _save(pictures, folder, "toy")
+    return [world.caption(int(shape), int(scene)) for shape, scene in zip(toys.shape, scenes)]
+
+
+def _save(pictures: torch.Tensor, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures, 1):
         array = (picture.movedim(0, -1) * 255).round().byte().numpy()
-        Image.fromarray(array).save(folder / f"reference_{number}.png", optimize=True)
-    return [world.caption(int(subject.shape), int(scene)) for scene in scenes]
+        Image.fromarray(array).save(folder / f"{name}_{number}.png", optimize=True)

@@ -13,44 +13,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..nodes.demo.toys import Segmenter, Trunk, cut
 from . import runs, world
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
-
-
-def _down(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GroupNorm(8, outputs), nn.SiLU())
-
-
-class Trunk(nn.Module):
-    """Four strided convolutions, then mean and maximum over the picture: [B, 3, H, W] to [B, outputs]."""
-
-    def __init__(self, outputs: int):
-        super().__init__()
-        self.layers = nn.Sequential(_down(3, 32), _down(32, 64), _down(64, 96), _down(96, 128))
-        self.head = nn.Sequential(nn.Linear(256, 128), nn.SiLU(), nn.Linear(128, outputs))
-
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        features = self.layers(picture - 0.5)
-        return self.head(torch.cat((features.mean(dim=(2, 3)), features.amax(dim=(2, 3))), dim=1))
-
-
-class Segmenter(nn.Module):
-    """Logits [B, 1, H, W] of the subject's mask, from quarter-size features with one skip."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second, self.third = _down(3, 32), _down(32, 64), _down(64, 96)
-        self.middle = nn.Sequential(_down(96, 96), nn.Upsample(scale_factor=2), nn.Conv2d(96, 96, 3, 1, 1), nn.SiLU())
-        self.up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(192, 64, 3, 1, 1), nn.SiLU())
-        self.out = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(128, 32, 3, 1, 1), nn.SiLU(), nn.Conv2d(32, 1, 3, 1, 1))
-
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        half = self.first(picture - 0.5)
-        quarter = self.second(half)
-        eighth = self.third(quarter)
-        quarter = torch.cat((self.up(torch.cat((self.middle(eighth), eighth), dim=1)), quarter), dim=1)
-        return F.interpolate(self.out(quarter), picture.shape[-2:], mode="bilinear")
 
 
 class Judge(nn.Module):
@@ -60,9 +26,7 @@ class Judge(nn.Module):
 
     def embed(self, picture: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Unit vectors [B, 64] of the subjects; ``mask`` [B, 1, H, W] cuts the background to grey first."""
-        if mask is not None:
-            picture = torch.lerp(torch.full_like(picture, 0.5), picture, mask)
-        return F.normalize(self.embedder(picture), dim=1)
+        return F.normalize(self.embedder(picture if mask is None else cut(picture, mask)), dim=1)
 
     def mask(self, picture: torch.Tensor) -> torch.Tensor:
         """The subject's mask, 0 or 1, [B, 1, H, W]."""
@@ -79,35 +43,36 @@ def load() -> Judge:
     return judge.eval().requires_grad_(False)
 
 
-def _views(subjects: world.Subjects, generator: torch.Generator):
+def views(subjects: world.Subjects, generator: torch.Generator):
+    """A picture of each subject in any pose and scene: pictures, masks, scenes."""
     count = len(subjects)
     scenes = torch.randint(len(world.SCENES), (count,), generator=generator)
     picture, mask = world.draw(subjects, world.draw_poses(count, generator), scenes, generator)
     return picture, mask, scenes
 
 
-def _worn(picture: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def worn(picture: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Half of the pictures a little blurred and noisy, as decoded ones are."""
     blurred = F.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
     noise = 0.03 * torch.randn(picture.shape, generator=generator)
-    worn = torch.rand(len(picture), 1, 1, 1, generator=generator) < 0.5
-    return torch.where(worn, blurred + noise, picture)
+    chosen = torch.rand(len(picture), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(chosen, blurred + noise, picture)
 
 
 def loss(judge: Judge, generator: torch.Generator, subjects: int = 48, temperature: float = 0.07):
     """Two views of each subject, all of one shape: contrastive loss, mask and scene cross-entropies."""
     shape = int(torch.randint(len(world.SHAPES), (1,), generator=generator))
     drawn = world.draw_subjects(subjects, generator, shape)
-    views = [_views(drawn, generator) for _ in range(2)]
+    pair = [views(drawn, generator) for _ in range(2)]
     place = runs.device()
-    pictures = [_worn(picture, generator).to(place) for picture, _, _ in views]
+    pictures = [worn(picture, generator).to(place) for picture, _, _ in pair]
     picture = torch.cat(pictures)
-    mask = torch.cat([mask for _, mask, _ in views]).to(place)
-    scenes = torch.cat([scenes for _, _, scenes in views]).to(place)
+    mask = torch.cat([mask for _, mask, _ in pair]).to(place)
+    scenes = torch.cat([scenes for _, _, scenes in pair]).to(place)
     segmented = F.binary_cross_entropy_with_logits(judge.segmenter(picture).float(), mask)
     scene = F.cross_entropy(judge.classifier(picture).float(), scenes)
-    cut = [masked.to(place) if torch.rand(1, generator=generator) < 0.7 else None for _, masked, _ in views]
-    a, b = (judge.embed(p, m).float() for p, m in zip(pictures, cut))
+    shown = [masked.to(place) if torch.rand(1, generator=generator) < 0.7 else None for _, masked, _ in pair]
+    a, b = (judge.embed(p, m).float() for p, m in zip(pictures, shown))
     logits, same = a @ b.T / temperature, torch.arange(subjects, device=place)
     contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
     top1 = (logits.argmax(dim=1) == same).float().mean().item()
@@ -138,8 +103,8 @@ def quality(judge: Judge, subjects: int = 200, distractors: int = 100, seed: int
     hits, unmasked, iou, right = [], [], [], []
     for number in range(subjects):
         drawn = world.draw_subjects(distractors + 1, generator, number % len(world.SHAPES))
-        candidates, masks, _ = _views(drawn, generator)
-        picture, mask, scene = _views(drawn[:1], generator)
+        candidates, masks, _ = views(drawn, generator)
+        picture, mask, scene = views(drawn[:1], generator)
         found = judge.mask(picture)
         bank, plain = judge.embed(candidates, masks), judge.embed(candidates)
         hits.append(int((judge.embed(picture, found) @ bank.T).argmax()) == 0)

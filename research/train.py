@@ -1,4 +1,4 @@
-"""Train everything that ships with the pack: VAE, judges, single-picture and joint-set denoisers.
+"""Train everything that ships with the pack: VAE, judges, denoisers of pictures, of joint sets and of scenes.
 
 python3 research/train.py                       all stages, into demo/ and research/judge.safetensors
 python3 research/train.py --stages joint        one stage; a stopped run goes on where it was
@@ -22,8 +22,16 @@ from pathlib import Path
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
-STAGES = {"vae": (1500, 1e-3), "judge": (520, 2e-3), "single": (1000, 8e-4), "joint": (5000, 6e-4), "pictures": (0, 0.0)}
-"""Steps and learning rate of each stage, in order; the last one draws the demo's reference pictures."""
+STAGES = {
+    "vae": (1500, 1e-3),
+    "judge": (520, 2e-3),
+    "single": (1000, 8e-4),
+    "joint": (8400, 6e-4),
+    "finder": (450, 2e-3),
+    "scene": (2600, 6e-4),
+    "pictures": (0, 0.0),
+}
+"""Steps and learning rate of each stage, in order; the last one draws the demos' pictures."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,17 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
     """Train one stage and write what it makes to where the pack reads it."""
-    from same_subject.research import export, judge, train_denoiser, train_vae
+    from same_subject.research import export, finder, judge, train_denoiser, train_scenes, train_vae
 
     if stage == "vae":
         train_vae.train(folder, steps, rate=rate, seed=seed)
     elif stage == "judge":
         judge.train(folder, steps, rate=rate, seed=seed)
     elif stage == "pictures":
-        for caption in export.draw_references():
+        for caption in (*export.draw_references(), *export.draw_toys()):
             print(caption)
+    elif stage == "finder":
+        finder.train(folder, steps, rate, seed)
     else:
-        train_denoiser.train(folder, stage, steps, rate, seed)
+        if stage == "scene":
+            train_scenes.train(folder, steps, rate, seed)
+        else:
+            train_denoiser.train(folder, stage, steps, rate, seed)
         export.export(folder, stage, export.FILES[stage])
 
 

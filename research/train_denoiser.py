@@ -7,6 +7,7 @@ it never saw a set, so it shows what coupling and replacement do without any tra
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -60,12 +61,16 @@ class Latents:
         return (self.latents[rows[:, None], views] * self.scale).flatten(0, 1), self.captions[rows[:, None], views].flatten()
 
 
-def caption_tokens() -> torch.Tensor:
-    """Token ids [captions + 1, 77] of every caption of the world; the last row is the empty caption."""
+def all_captions() -> list[str]:
+    """Every caption of a picture with one toy, in the order of their numbers."""
+    return [world.caption(shape, scene) for shape in range(len(world.SHAPES)) for scene in range(len(world.SCENES))]
+
+
+def tokens_of(texts: Sequence[str]) -> torch.Tensor:
+    """Token ids [captions + 1, 77]; the last row is the empty caption."""
     from comfy.sd1_clip import SD1Tokenizer
 
     tokenizer = SD1Tokenizer()
-    texts = [world.caption(shape, scene) for shape in range(len(world.SHAPES)) for scene in range(len(world.SCENES))]
     rows = [tokenizer.tokenize_with_weights(text)["l"][0] for text in (*texts, "")]
     return torch.tensor([[token for token, _ in row] for row in rows])
 
@@ -169,7 +174,7 @@ def train(folder: str, kind: str, steps: int, rate: float, seed: int = 0) -> Non
     spread = (lambda step: min(1.0, step / CURRICULUM)) if joint else (lambda step: 1.0)
     pool.fill(spread(run.done))
     pool.scale = 1 / scale_of(folder, pool)
-    tokens, schedule = caption_tokens(), objective.sd_alphas_cumprod().float()
+    tokens, schedule = tokens_of(all_captions()), objective.sd_alphas_cumprod().float()
     held_out = Latents(pool.vae, torch.Generator().manual_seed(7), sets=32)
     held_out.fill(1.0)
     held_out.scale = pool.scale

@@ -6,7 +6,7 @@ looked at a reference picture. Everything is drawn in torch from signed distance
 and every picture comes with the exact mask of its subject.
 
 Axis legend: B pictures, H W pixels. Colours are RGB in 0..1. Lengths are fractions of the picture's
-side, x to the right and y down, the origin in the middle (so the picture spans -0.5..0.5).
+height, x to the right and y down, the origin in the middle (so a square picture spans -0.5..0.5).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass, fields
 
 import torch
 
-SIZE = 64
-SHAPES = ("ball", "star", "box", "heart")
+from ..nodes.demo.toys import SHAPES
+from ..nodes.demo.toys import SIDE as SIZE
+
 SCENES = ("on the beach", "in the snow", "at night", "in a meadow", "in the desert", "under the sea")
 PATTERNS = ("stripes", "dots", "halves", "core")
 OUTLINES = ((0.10, 0.08, 0.12), (0.98, 0.98, 0.96))
@@ -99,9 +100,14 @@ def caption(shape: int, scene: int) -> str:
     return f"a photo of a {SHAPES[shape]} {SCENES[scene]}"
 
 
-def _grid(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    steps = (torch.arange(size) + 0.5) / size - 0.5
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
+def pair_caption(first: int, second: int, scene: int) -> str:
+    """What a caption says of a picture with two toys, left and right."""
+    return f"a photo of a {SHAPES[first]} and a {SHAPES[second]} {SCENES[scene]}"
+
+
+def _grid(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    across, down = ((torch.arange(side) + 0.5 - side / 2) / height for side in (width, height))
+    y, x = torch.meshgrid(down, across, indexing="ij")
     return x[None], y[None]
 
 
@@ -150,10 +156,10 @@ def _paint(picture: torch.Tensor, colour: torch.Tensor, cover: torch.Tensor) -> 
     return torch.lerp(picture, colour.expand_as(picture), cover[:, None])
 
 
-def draw_scenes(scene: torch.Tensor, generator: torch.Generator, size: int = SIZE) -> torch.Tensor:
-    """Backgrounds [B, 3, H, W] for ``scene`` [B] (indices into SCENES), each a little different."""
-    count, soft = scene.shape[0], 1.5 / size
-    x, y = _grid(size)
+def draw_scenes(scene: torch.Tensor, generator: torch.Generator, size: int = SIZE, width: int | None = None) -> torch.Tensor:
+    """Backgrounds [B, 3, H, W] for ``scene`` [B] (indices into SCENES), each a little different; square without ``width``."""
+    count, soft, width = scene.shape[0], 1.5 / size, width or size
+    x, y = _grid(size, width)
     x, y = x.expand(count, -1, -1), y.expand(count, -1, -1)
     horizon = _uniform(generator, 0.08, 0.24, count)[:, None, None]
     spot = _uniform(generator, -0.38, 0.38, count)[:, None, None]
@@ -168,7 +174,7 @@ def draw_scenes(scene: torch.Tensor, generator: torch.Generator, size: int = SIZ
     bubbles = _cover((_from_dots(x + spot, y + spot, 0.4, 0.4) - 0.06).abs() - 0.012, soft)
 
     def scenery(sky, *layers) -> torch.Tensor:
-        picture = torch.tensor(sky).reshape(1, 3, 1, 1).expand(count, 3, size, size)
+        picture = torch.tensor(sky).reshape(1, 3, 1, 1).expand(count, 3, size, width)
         for colour, cover in layers:
             picture = _paint(picture, colour, cover)
         return picture
@@ -193,13 +199,31 @@ def draw(
 
     Returns pictures [B, 3, H, W] in 0..1 and subject masks [B, 1, H, W] in 0..1.
     """
-    picture = draw_scenes(scene, generator, size)
-    x, y = _grid(size)
+    return paint(draw_scenes(scene, generator, size), subjects, poses)
+
+
+def draw_pairs(
+    left: Subjects, right: Subjects, scene: torch.Tensor, generator: torch.Generator, size: int = SIZE
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures of two toys side by side, [B, 3, H, 2 H], and their masks [B, 2, H, 2 H], the left one's first."""
+    picture, masks = draw_scenes(scene, generator, size, 2 * size), []
+    for toys, side in ((left, -0.5), (right, 0.5)):
+        poses = draw_poses(len(toys), generator)
+        centre = poses.centre * torch.tensor([0.6, 1.0]) + torch.tensor([side, 0.0])  # they shall not touch
+        picture, mask = paint(picture, toys, Poses(centre, poses.size, poses.angle))
+        masks.append(mask)
+    return picture, torch.cat(masks, dim=1)
+
+
+def paint(picture: torch.Tensor, subjects: Subjects, poses: Poses) -> tuple[torch.Tensor, torch.Tensor]:
+    """Paint each subject in its pose over its picture [B, 3, H, W]. Returns the pictures and masks [B, 1, H, W]."""
+    height, width = picture.shape[-2:]
+    x, y = _grid(height, width)
     dx, dy = x - poses.centre[:, 0, None, None], y - poses.centre[:, 1, None, None]
     cos, sin = torch.cos(poses.angle)[:, None, None], torch.sin(poses.angle)[:, None, None]
     scale = poses.size[:, None, None]
     u, v = (cos * dx + sin * dy) / scale, (-sin * dx + cos * dy) / scale
-    soft = 1.5 / size / scale
+    soft = 1.5 / height / scale
     distance = _distance(subjects.shape, u, v)
     mask = _cover(distance - 0.06, soft)
     picture = _paint(picture, torch.tensor(OUTLINES)[subjects.outline], mask)

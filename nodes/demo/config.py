@@ -8,6 +8,10 @@ from dataclasses import dataclass
 KEY = "same_subject.config"
 PREFIXES = {"unet": "model.diffusion_model.", "clip": "cond_stage_model.", "vae": "first_stage_model."}
 """Where each network's weights stand in the file: the layout of Stable Diffusion 1.5 checkpoints."""
+TOOLS_KEY = "same_subject.tools"
+"""Metadata entry of a file that holds the demo's tools for scenes, too: what its embeddings are of."""
+TOOL_PREFIXES = {"adapter": "identity.", "finder": "finder."}
+"""Where the tools' weights stand in such a file."""
 
 
 @dataclass(frozen=True)

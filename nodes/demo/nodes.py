@@ -1,10 +1,10 @@
-"""The node that loads a demo model."""
+"""The nodes that load what ships with the pack."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import demo_model, demo_pictures, folders
+from ..host import demo_model, demo_pictures, demo_tools, folders, sockets
 from . import config
 
 
@@ -47,9 +47,60 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        files = [folders.demo_path(file), *demo_pictures.paths()]
+        files = [folders.demo_path(file), *demo_pictures.paths(demo_pictures.REFERENCES)]
         return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        return io.NodeOutput(*demo_model.load(folders.demo_path(file)), demo_pictures.load())
+        pictures = demo_pictures.load("Load Demo Model", demo_pictures.REFERENCES)
+        return io.NodeOutput(*demo_model.load(folders.demo_path(file)), pictures)
+
+
+class LoadDemoTools(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DemoToolsLoader",
+            display_name="Load Demo Tools",
+            category="Concepts",
+            description="Loads what a scene of several concepts needs beside its model: small, trained on the demo's toys, for "
+            "trying scenes without a download.",
+            search_aliases=["demo identity", "demo detector", "scene demo", "multi concept demo", "load demo"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=folders.demo_models(config.TOOLS_KEY),
+                    tooltip="The demo file that Load Demo Model loads the scene's model from.",
+                ),
+            ],
+            outputs=[
+                sockets.IdentityAdapter.Output(
+                    display_name="adapter", tooltip="Turns a toy into what the model attends to; for Apply Identity."
+                ),
+                sockets.FaceAnalysis.Output(
+                    display_name="face_analysis", tooltip="Recognises toys instead of faces; for Identity and Face Keypoints."
+                ),
+                sockets.Detector.Output(
+                    display_name="detector", tooltip="Finds toys whose shape a phrase names: ball, star, box or heart."
+                ),
+                io.Image.Output(display_name="pictures", tooltip="Pictures of two toys that ship with the pack, as one batch."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        try:
+            demo_tools.check(folders.demo_path(file, demo_tools.NODE))
+        except ValueError as problem:
+            return str(problem)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        files = [folders.demo_path(file, demo_tools.NODE), *demo_pictures.paths(demo_pictures.TOYS)]
+        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        adapter, finder = demo_tools.load(folders.demo_path(file, demo_tools.NODE))
+        return io.NodeOutput(adapter, finder, finder, demo_pictures.load(demo_tools.NODE, demo_pictures.TOYS))

@@ -1,4 +1,4 @@
-"""The pictures of one subject that ship with the pack, for the demo model."""
+"""The pictures that ship with the pack, for the demo models."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from PIL import Image
 from . import folders
 
 FOLDER = folders.PACK / "demo"
-REMEDY = "Reinstall the pack, or connect Load Image to Reference Pictures instead."
+REFERENCES, TOYS = "reference", "toy"
+"""Several pictures of one subject; one picture of each of two toys."""
+REMEDY = "Reinstall the pack, or connect Load Image instead of `pictures`."
 
 
-def paths() -> list[Path]:
-    """`reference_1.png` and on, in order; empty if there are none."""
-    return sorted(FOLDER.glob("reference_*.png"))
+def paths(kind: str) -> list[Path]:
+    """`<kind>_1.png` and on, in order; empty if there are none."""
+    return sorted(FOLDER.glob(f"{kind}_*.png"))
 
 
-def load() -> torch.Tensor:
-    """All of them as one batch [R, H, W, 3] in 0..1; raises with the file's name and the remedy."""
-    found = paths()
+def load(node: str, kind: str) -> torch.Tensor:
+    """All of them as one batch [R, H, W, 3] in 0..1; raises with the file's name and the remedy. node: who speaks in errors."""
+    found = paths(kind)
     if not found:
-        raise ValueError(f"Load Demo Model: {FOLDER} holds no reference_1.png, needed for `pictures`. {REMEDY}")
-    return torch.stack([_read(path) for path in found])
+        raise ValueError(f"{node}: {FOLDER} holds no {kind}_1.png, needed for `pictures`. {REMEDY}")
+    return torch.stack([_read(node, path) for path in found])
 
 
-def _read(path: Path) -> torch.Tensor:
+def _read(node: str, path: Path) -> torch.Tensor:
     try:
         with Image.open(path) as picture:
             pixels = numpy.array(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as problem:
-        raise ValueError(f"Load Demo Model: {path} cannot be read as a picture: {problem}. {REMEDY}") from problem
+        raise ValueError(f"{node}: {path} cannot be read as a picture: {problem}. {REMEDY}") from problem
     return torch.from_numpy(pixels).float() / 255

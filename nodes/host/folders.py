@@ -25,11 +25,12 @@ def demo_models(config_key: str) -> list[str]:
     return [name for name in folder_paths.get_filename_list(CATEGORY) if _may_be(name, config_key)]
 
 
-def demo_path(name: str) -> Path:
+def demo_path(name: str, node: str = "Load Demo Model") -> Path:
+    """The file; raises if there is none. node: who speaks in errors."""
     path = folder_paths.get_full_path(CATEGORY, name)
     if path is None:
         raise ValueError(
-            f"Load Demo Model: `file` is `{name}`, which is in none of {folder_paths.get_folder_paths(CATEGORY)}. "
+            f"{node}: `file` is `{name}`, which is in none of {folder_paths.get_folder_paths(CATEGORY)}. "
             "Choose another file, or put it into one of these folders."
         )
     return Path(path)

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack
 from same_subject.nodes.demo.nodes import LoadDemoModel
-from same_subject.nodes.host import concept_files, demo_pictures, identity_files
+from same_subject.nodes.host import concept_files, demo_pictures, face_analysis, identity_files, segmenting
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.tests.host import graphs
 from same_subject.tests.tiny import models
@@ -79,6 +79,7 @@ def test_the_pack_lists_its_nodes(extension):
         "IdentityControl",
         "ConceptBranch",
         "ConceptScene",
+        "DemoToolsLoader",
     ]
 
 
@@ -271,7 +272,7 @@ def test_the_demo_model_comes_with_the_pictures_that_ship_with_the_pack(loaded, 
         with Image.open(pack.ROOT / "demo" / f"reference_{number}.png") as file:
             assert torch.equal((picture * 255).round().byte(), torch.from_numpy(numpy.array(file.convert("RGB"))))
     monkeypatch.setattr(demo_pictures, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match="holds no reference_1.png.*or connect Load Image to Reference Pictures"):
+    with pytest.raises(ValueError, match="holds no reference_1.png.*or connect Load Image instead of `pictures`"):
         LoadDemoModel.execute("tiny.safetensors")
     (tmp_path / "reference_1.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="reference_1.png cannot be read as a picture"):
@@ -295,20 +296,46 @@ def validate(prompt):
     return valid, error, node_errors
 
 
+BROUGHT = {
+    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
+    ("LoadImage", "image"): "input",
+    ("ConceptDetectorLoader", "file"): "grounding-dino",
+    ("ConceptSegmenterLoader", "file"): "sams",
+    ("IdentityLoader", "adapter"): "instantid",
+    ("IdentityLoader", "control_net"): "controlnet",
+}
+"""Inputs that name a file which a user brings, and its folder."""
+
+
+@pytest.fixture
+def brought(tmp_path, monkeypatch):
+    """Puts empty files where a graph's loaders look for those that a user brings; the demo models are the pack's own."""
+    for folder in {*BROUGHT.values(), "insightface"}:
+        (tmp_path / folder).mkdir()
+        extensions = {".safetensors", ".pth", ".bin"} if folder != "insightface" else set()
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path / folder)], extensions))
+    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path / "input"))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "jedi_demo", ([str(pack.ROOT / "demo")], {".safetensors"}))
+    monkeypatch.setattr(segmenting, "missing_package", lambda: None)
+    pack_folder = tmp_path / "insightface" / "models" / face_analysis.PACK
+    pack_folder.mkdir(parents=True)
+    for name in face_analysis.FILES:
+        (pack_folder / name).touch()
+
+    def bring(prompt):
+        for node in prompt.values():
+            for (kind, name), folder in BROUGHT.items():
+                if node["class_type"] == kind:
+                    (tmp_path / folder / node["inputs"][name]).touch()
+
+    return bring
+
+
 @pytest.mark.parametrize("path", sorted((pack.ROOT / "workflows" / "api").glob("*.json")), ids=lambda path: path.stem)
-def test_api_workflows_are_accepted_by_the_host(path, demo, host_nodes_with_ours, monkeypatch, tmp_path):
-    """Every input is known and of the right type. Files that a user brings stand in as empty ones."""
-    prompt = json.loads(path.read_text())
-    folders = {"ckpt_name": "checkpoints", "image": "input", "file": "jedi_demo"}
-    for node in prompt.values():
-        for key in set(node["inputs"]) & set(folders):
-            if isinstance(node["inputs"][key], str) and folders[key] != "jedi_demo":
-                (tmp_path / node["inputs"][key]).touch()
-            elif isinstance(node["inputs"][key], str):
-                models.save_demo(tmp_path / node["inputs"][key])
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "checkpoints", ([str(tmp_path)], {".safetensors"}))
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "jedi_demo", ([str(tmp_path)], {".safetensors"}))
-    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
+def test_api_workflows_are_accepted_by_the_host(path, host_nodes_with_ours, brought):
+    """Every input is known and of the right type."""
+    prompt = json.loads(path.read_text(encoding="utf-8"))
+    brought(prompt)
     valid, error, node_errors = validate(prompt)
     assert valid, (error, node_errors)
     for node in prompt.values():

@@ -9,7 +9,7 @@ IDENTITY = [
     *("IdentityLoader", "IdentityFaceAnalysis", "IdentityFromPictures"),
     *("IdentityKeypoints", "IdentityApply", "IdentityControl"),
 ]
-SCENE = ["ConceptBranch", "ConceptScene"]
+SCENE = ["ConceptBranch", "ConceptScene", "DemoToolsLoader"]
 NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE]
 
 

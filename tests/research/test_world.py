@@ -47,3 +47,25 @@ def test_a_caption_names_shape_and_scene_and_no_colour():
     captions = {world.caption(shape, scene) for shape in range(len(world.SHAPES)) for scene in range(len(world.SCENES))}
     assert len(captions) == len(world.SHAPES) * len(world.SCENES)
     assert world.caption(1, 1) == "a photo of a star in the snow"
+
+
+def test_two_toys_stand_side_by_side_without_touching_and_each_has_its_mask():
+    generator = torch.Generator().manual_seed(4)
+    left, right = (world.draw_subjects(60, generator) for _ in range(2))
+    scenes = torch.arange(60) % len(world.SCENES)
+    pictures, masks = world.draw_pairs(left, right, scenes, generator)
+    assert pictures.shape == (60, 3, world.SIZE, 2 * world.SIZE) and masks.shape == (60, 2, world.SIZE, 2 * world.SIZE)
+    assert 0 <= pictures.min() and pictures.max() <= 1
+    columns = torch.arange(2 * world.SIZE).float() * masks.bool().any(dim=2)
+    assert (columns[:, 0].amax(dim=1) + 1 < columns[:, 1].masked_fill(columns[:, 1] == 0, 999).amin(dim=1)).all()
+    assert (masks.sum(dim=(2, 3)) > 300).all()
+
+
+def test_a_toy_looks_the_same_alone_and_in_a_wide_picture():
+    generator = torch.Generator().manual_seed(4)
+    toys, poses = world.draw_subjects(4, generator), world.draw_poses(4, generator)
+    grey = torch.full((4, 3, world.SIZE, world.SIZE), 0.5)
+    alone, _ = world.paint(grey, toys, poses)
+    moved = world.Poses(poses.centre + torch.tensor([0.5, 0.0]), poses.size, poses.angle)
+    wide, _ = world.paint(grey.repeat(1, 1, 1, 2), toys, moved)
+    assert torch.allclose(wide[..., world.SIZE :], alone, atol=1e-4) and (wide[..., : world.SIZE // 2] == 0.5).all()

@@ -1,0 +1,202 @@
+"""The measurement itself: scenes through the pack's nodes, retrieval inside both masks, steps of colour at their edges."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.sample
+import torch
+from PIL import Image
+
+from ..nodes.concepts import choosing
+from ..nodes.concepts import masks as pipeline
+from ..nodes.concepts.nodes import ConceptMasks, FindConcepts
+from ..nodes.concepts.scene_nodes import ConceptBranch, ConceptScene
+from ..nodes.demo.toys import SIDE, around
+from ..nodes.host import demo_model, demo_tools
+from ..nodes.identity.nodes import ApplyIdentity, IdentityFromPictures
+from . import export, world
+from . import judge as judges
+from .scenes import Setting
+
+HELD_OUT = 30_000_000
+"""Seed of the held-out scenes; training seeds its one stream with small numbers."""
+DISTRACTORS = 100
+CFG = 3.0
+WEIGHT = 1.0
+GROW, FEATHER = 3, 0.5
+MOST_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two subjects of one shape, wanted left and right. views: a picture of each [2, 3, H, W], of other scenes.
+
+    candidates, masks: fresh views of both, then the distractors, all of that shape and in that scene.
+    """
+
+    views: torch.Tensor
+    prompt: str
+    phrase: str
+    scene: int
+    candidates: torch.Tensor
+    masks: torch.Tensor
+
+
+def held_out(number: int) -> Pair:
+    generator = torch.Generator().manual_seed(HELD_OUT + number)
+    shape, scene = number % len(world.SHAPES), number // len(world.SHAPES) % len(world.SCENES)
+    subjects = world.draw_subjects(2 + DISTRACTORS, generator, shape)
+    places = torch.randint(len(world.SCENES) - 1, (2,), generator=generator)
+    places += (places >= scene).long()
+    views, _ = world.draw(subjects[:2], world.draw_poses(2, generator), places, generator)
+    asked = torch.full((len(subjects),), scene)
+    candidates, masks = world.draw(subjects, world.draw_poses(len(subjects), generator), asked, generator)
+    return Pair(views, world.pair_caption(shape, shape, scene), world.SHAPES[shape], scene, candidates, masks)
+
+
+class Painter:
+    """The demo's model of scenes, used through the pack's nodes."""
+
+    def __init__(self, steps: int):
+        self.model, self.clip, self.vae = demo_model.load(export.FILES["scene"])
+        self.adapter, self.finder = demo_tools.load(export.FILES["scene"])
+        self.steps = steps
+
+    def sample(self, model, prompt: str, seed: int) -> torch.Tensor:
+        """One picture [1, H, W, 3]."""
+        positive, negative = self.text(prompt), self.text("")
+        side = SIDE // self.vae.spacial_compression_encode()
+        latent = torch.zeros(1, 4, side, 2 * side)
+        noise = comfy.sample.prepare_noise(latent, seed)
+        samples = comfy.sample.sample(
+            model, noise, self.steps, CFG, "euler", "karras", positive, negative, latent, seed=seed, disable_pbar=True
+        )
+        return self.vae.decode(samples).clamp(0, 1).float().cpu()
+
+    def text(self, words: str) -> list:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(words))
+
+    def base(self, pair: Pair, first_seed: int):
+        """Seed, picture and concepts of the first base picture that shows both subjects; None if none does."""
+        for seed in range(first_seed, first_seed + MOST_TRIES):
+            picture = self.sample(self.model, pair.prompt, seed)
+            words = "\n".join([pair.phrase] * 2)
+            try:
+                found = FindConcepts.execute(self.finder, picture, words, choosing.LEFT_TO_RIGHT, 0, 0.35, 0.25, choosing.ERROR)
+                concepts = ConceptMasks.execute(found.result[0], GROW, pipeline.BY_SCORE, FEATHER).result[0]
+            except ValueError:
+                continue
+            return seed, picture, concepts
+        return None
+
+    def identities(self, pair: Pair) -> list:
+        views = [{"image0": view.movedim(0, -1)[None]} for view in pair.views]
+        return [IdentityFromPictures.execute(self.finder, view, "largest", 0, 0.5, 0.5).result[0] for view in views]
+
+    def paint(self, pair: Pair, setting: Setting, seed: int, concepts, identities) -> torch.Tensor:
+        """The scene [1, H, W, 3] by one setting."""
+        model = self.model
+        for number, identity in enumerate(identities if setting.identities else ()):
+            mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
+            model = ApplyIdentity.execute(model, self.adapter, identity, WEIGHT, 0.0, 1.0, mask).result[0]
+        if setting.branches:
+            chain = ()
+            for _ in identities:
+                chain = ConceptBranch.execute(self.text(pair.prompt), self.text(""), previous=chain).result[0]
+            scene = ConceptScene.execute(model, chain, setting.branches, setting.last_steps, FEATHER, concepts)
+            model = scene.result[0]
+        return self.sample(model, pair.prompt, seed)
+
+
+class Scorer:
+    """The judges' verdict on pictures of one pair."""
+
+    def __init__(self, judge: judges.Judge, pair: Pair, base: torch.Tensor, concepts):
+        self.judge, self.pair = judge, pair
+        self.bank = judge.embed(pair.candidates, pair.masks)
+        self.masks = [mask[None, None] for mask in concepts.masks[0]]
+        self.edges = [edge(mask[0, 0]) for mask in self.masks]
+        self.before = self.steps(base)
+
+    def __call__(self, picture: torch.Tensor) -> dict[str, float]:
+        """Figures of a picture [1, H, W, 3]: of both subjects, the mean."""
+        seen = picture.movedim(-1, 1)
+        own, other = [], []
+        for number, mask in enumerate(self.masks):
+            x, y = (axis.float().mean() for axis in mask[0, 0].nonzero(as_tuple=True)[::-1])
+            box = torch.stack((x, y, x, y))
+            square, inside = around(seen, box), around(mask, box)
+            embedding = self.judge.embed(square, self.judge.mask(square) * (inside > 0.5))
+            for subject in (0, 1):
+                bank = torch.cat((self.bank[subject : subject + 1], self.bank[2:]))
+                hit = float(int((embedding @ bank.T).argmax()) == 0)
+                (own if subject == number else other).append(hit)
+        halves = torch.cat((seen[..., :SIDE], seen[..., SIDE:]))
+        scenes = (self.judge.scenes(halves).argmax(dim=1) == self.pair.scene).float().mean()
+        return {
+            "own_mask_top1": sum(own) / 2,
+            "other_mask_top1": sum(other) / 2,
+            "scene_accuracy": float(scenes),
+            "seam": self.steps(picture) - self.before,
+        }
+
+    def steps(self, picture: torch.Tensor) -> float:
+        """Mean step of colour, in 0..255, between the pixels on both sides of the masks' edges."""
+        across = (picture[0, :, 1:] - picture[0, :, :-1]).abs().mean(dim=-1)
+        down = (picture[0, 1:] - picture[0, :-1]).abs().mean(dim=-1)
+        found = torch.cat([torch.cat((across[columns], down[rows])) for columns, rows in self.edges])
+        return float(found.mean() * 255)
+
+
+def edge(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a mask [H, W] begins or ends between neighbours: across [H, W - 1] and down [H - 1, W]."""
+    solid = mask > 0.5
+    return solid[:, 1:] != solid[:, :-1], solid[1:] != solid[:-1]
+
+
+@torch.inference_mode()
+def run(chosen: dict[str, Setting], numbers: Iterable[int], steps: int, output: Path | None, pictures: Path | None) -> None:
+    """Measure the ``chosen`` settings on scenes ``numbers``; print a table, write rows to ``output``."""
+    judge, painter = judges.load(), Painter(steps)
+    scores: dict[str, list[dict]] = {name: [] for name in chosen}
+    seconds = dict.fromkeys(chosen, 0.0)
+    missing = 0
+    for number in numbers:
+        pair = held_out(number)
+        base = painter.base(pair, HELD_OUT + 100 * number)
+        if base is None:
+            missing += 1
+            continue
+        seed, picture, concepts = base
+        scorer, identities, row = Scorer(judge, pair, picture, concepts), painter.identities(pair), [picture]
+        for name, setting in chosen.items():
+            started = time.time()
+            row.append(painter.paint(pair, setting, seed, concepts, identities))
+            seconds[name] += time.time() - started
+            scores[name].append(scorer(row[-1]))
+        if pictures:
+            save(pictures / f"scene_{number:03}.png", pair, row)
+    rows = []
+    print(f"Scenes whose base picture showed both subjects in one of {MOST_TRIES} tries: {len(scores[next(iter(chosen))])}")
+    print(f"{'setting':30}{'scenes':>8}{'own':>8}{'other':>8}{'scene':>8}{'seam':>8}{'s each':>8}")
+    for name, found in scores.items():
+        means = {key: sum(score[key] for score in found) / len(found) for key in found[0]}
+        rows.append({"setting": name, "scenes": len(found), "without_base": missing, "steps": steps, **means})
+        figures = "".join(f"{value:8.3f}" for value in means.values())
+        print(f"{name:30}{len(found):8}{figures}{seconds[name] / len(found):8.2f}", flush=True)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def save(path: Path, pair: Pair, row: list[torch.Tensor]) -> None:
+    """Both subjects' pictures, the base picture, then each setting's, side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = [*(view.movedim(0, -1) for view in pair.views), *(picture[0] for picture in row)]
+    pixels = (torch.cat(parts, dim=1) * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(path)

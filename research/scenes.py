@@ -1,0 +1,85 @@
+"""Measure identity bleed and seams in scenes of two subjects that were never trained on.
+
+    python3 research/scenes.py --demo                        every setting, 200 scenes
+    python3 research/scenes.py --demo --settings blend,own   some; --output figures.json for the rows as JSON
+
+Both subjects of a scene have one shape, so that only what the identities say tells them apart. Every picture is made by the
+pack's nodes on the demo's model: base picture, phrases to boxes to masks, identities from a picture each, scene.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "dev"))
+    from pack import load
+
+    load()
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from same_subject.dev import host as hosts
+from same_subject.dev import pack
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How two identities come into one picture.
+
+    branches: a branch each, in this mode of Concept Scene; else both on one model. masked: each only inside its mask.
+    """
+
+    branches: str | None = None
+    last_steps: int = 0
+    masked: bool = True
+    identities: bool = True
+
+
+SETTINGS = {
+    "blend": Setting("blend"),
+    "own": Setting("own"),
+    "own, S = 3": Setting("own", last_steps=3),
+    "own, S = all": Setting("own", last_steps=10_000),
+    "one masked adapter call each": Setting(),
+    "without masks": Setting(masked=False),
+    "no identities": Setting(identities=False),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="research/scenes.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--demo", action="store_true", required=True, help="measure the model that ships with the pack")
+    parser.add_argument("--comfyui", help="folder of a ComfyUI to use; default: found or installed")
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first scene")
+    parser.add_argument("--settings", default=";".join(SETTINGS), help="separated by semicolons: " + "; ".join(SETTINGS))
+    parser.add_argument("--steps", type=int, default=12, help="sampling steps (euler, karras)")
+    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--pictures", type=Path, help="also save each scene's pictures to this folder")
+    options = parser.parse_args(arguments)
+    names = options.settings.split(";")
+    if unknown := [name for name in names if name not in SETTINGS]:
+        parser.error(f"unknown setting {unknown[0]!r}; choose from {'; '.join(SETTINGS)}")
+    if options.scenes < 1:
+        parser.error("--scenes must be at least 1")
+    host = hosts.inside()
+    if host is None:
+        with hosts.plain_errors():
+            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
+    pack.enter_host(host.root)
+    from same_subject.research import measure_scenes
+
+    numbers = range(options.first, options.first + options.scenes)
+    chosen = {name: SETTINGS[name] for name in names}
+    measure_scenes.run(chosen, numbers, options.steps, options.output, options.pictures)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

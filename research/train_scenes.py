@@ -1,0 +1,196 @@
+"""Train the demo of scenes: the single-picture model goes on with pictures of two toys, and with identities.
+
+The adapter has InstantID's layout and is trained together with the UNet: a toy's embedding, taken from another picture
+of it, says what it looks like; the caption says shapes and scene. As InstantID's, it never sees two identities at
+once, nor a mask: a picture of two toys with an identity shows that identity's looks twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+
+from ..nodes.demo.toys import FEATURES, Finder
+from ..nodes.host import identity_sampling
+from ..nodes.identity import adapter as adapters
+from ..nodes.identity import placement
+from ..nodes.identity.resampler import Resampler
+from ..nodes.joint import objective
+from . import finder as finders
+from . import nets, runs, train_denoiser, world
+
+TOKENS, WIDTH, DEPTH = 4, 64, 2
+ROWS, FRESH = 24, 2
+NO_IDENTITY, NO_ADAPTER, NO_TEXT = 0.25, 0.4, 0.1
+"""Of all rows, those without an identity; of these, those without the adapter; of all rows, those without a caption."""
+
+
+def adapter(unet: torch.nn.Module, seed: int = 4) -> adapters.Adapter:
+    """InstantID's networks, made small, for the cross-attention layers of ``unet``."""
+    layers = identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=unet)))
+    torch.manual_seed(seed)
+    resampler = Resampler(WIDTH, DEPTH, TOKENS, FEATURES, nets.UNET["context_dim"], 4 * WIDTH)
+    torch.nn.init.normal_(resampler.latents, std=WIDTH**-0.5)
+    return adapters.Adapter(resampler, nets.UNET["context_dim"], [layer.channels for layer in layers])
+
+
+def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, weight: torch.Tensor) -> dict:
+    """Transformer options that add identities [B, FEATURES] with ``weight`` [B] in every cross-attention layer."""
+    layers = identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=unet)))
+    tokens, share = adapter.image_proj(embedding[:, None]), weight[:, None, None]
+    patches = {}
+    for layer, pair in zip(layers, adapter.ip_adapter.values()):
+
+        def cross(q, k, v, options, pair=pair):
+            def attend(q, k, v):
+                return train_denoiser.attend(q, k, v, options["n_heads"])
+
+            face = pair.to_k_ip(tokens), pair.to_v_ip(tokens), share.to(q)
+            return placement.add_identities(attend(q, k, v), q, [face], attend)
+
+        patches[layer.block] = cross
+
+    def alone(q, k, v, options):
+        return train_denoiser.attend(q, k, v, options["n_heads"])
+
+    return {"patches_replace": {"attn1": dict.fromkeys(patches, alone), "attn2": patches}}
+
+
+class Pool:
+    """Latents, captions and identities of pictures with ``toys`` toys (1 or 2), renewed all the time.
+
+    Rows with `identity` show one look; the embedding is taken from another picture of it.
+    """
+
+    def __init__(self, toys: int, vae, finder: Finder, generator: torch.Generator, size: int):
+        self.toys, self.vae, self.finder, self.generator, self.next = toys, vae, finder, generator, 0
+        side = world.SIZE // nets.FACTOR
+        self.latents = torch.zeros(size, 4, side, toys * side)
+        self.captions, self.present = torch.zeros(size, dtype=torch.long), torch.zeros(size)
+        self.embeddings = torch.zeros(size, FEATURES)
+
+    @torch.no_grad()
+    def renew(self, count: int) -> None:
+        generator = self.generator
+        scenes = torch.randint(len(world.SCENES), (count,), generator=generator)
+        present = torch.rand(count, generator=generator) >= NO_IDENTITY
+        toys = world.draw_subjects(count, generator)
+        if self.toys == 1:
+            picture, _ = world.draw(toys, world.draw_poses(count, generator), scenes, generator)
+            captions = toys.shape * len(world.SCENES) + scenes
+        else:
+            other = world.draw_subjects(count, generator)
+            twins = replace(toys, shape=other.shape)
+            other = world.Subjects(*(_where(present, *(getattr(s, f.name) for s in (twins, other))) for f in fields(other)))
+            picture, _ = world.draw_pairs(toys, other, scenes, generator)
+            captions = pair_number(toys.shape, other.shape, scenes)
+        shown = torch.randint(len(world.SCENES), (count,), generator=generator)
+        view, mask = world.draw(toys, world.draw_poses(count, generator), shown, generator)
+        rows = (torch.arange(count) + self.next) % len(self.latents)
+        with runs.mixed_precision():
+            mean = self.vae.quant_conv(self.vae.encoder((picture * 2 - 1).to(runs.device()))).float().cpu().chunk(2, dim=1)[0]
+        self.latents[rows], self.captions[rows], self.present[rows] = mean, captions, present.float()
+        self.embeddings[rows] = self.finder.embed(*finders.squares(view.to(runs.device()), mask.to(runs.device()))).cpu()
+        self.next = int(self.next + count) % len(self.latents)
+
+    def fill(self) -> None:
+        for _ in range(0, len(self.latents), 32):
+            self.renew(32)
+
+    def sample(self, rows: int) -> tuple[torch.Tensor, ...]:
+        """Latents [B, 4, h, w], caption numbers [B], embeddings [B, FEATURES], presence [B]."""
+        picks = torch.randint(len(self.latents), (rows,), generator=self.generator)
+        return self.latents[picks], self.captions[picks], self.embeddings[picks], self.present[picks]
+
+
+def _where(condition: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.where(condition.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+
+SINGLES = len(world.SHAPES) * len(world.SCENES)
+
+
+def pair_number(first: torch.Tensor, second: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+    """The caption of two toys, counted after those of one toy (`all_captions`)."""
+    return SINGLES + (first * len(world.SHAPES) + second) * len(world.SCENES) + scene
+
+
+def all_captions() -> list[str]:
+    """All captions of one toy and of two, in the order of their numbers."""
+    shapes, scenes = range(len(world.SHAPES)), range(len(world.SCENES))
+    pairs = [world.pair_caption(one, other, scene) for one in shapes for other in shapes for scene in scenes]
+    return [*(world.caption(shape, scene) for shape in shapes for scene in scenes), *pairs]
+
+
+def loss(nets_by_name: dict, states: torch.Tensor, batch: tuple, schedule: torch.Tensor, generator) -> tuple:
+    """Squared error of the noise on all rows, and that of rows with an identity. states: [captions + 1, 77, D]."""
+    unet, adapter = nets_by_name["unet"], nets_by_name["adapter"]
+    latents, captions, embedding, present = batch
+    rows, place = len(latents), runs.device()
+    # Looks are decided at high noise: a timestep is drawn in proportion to itself.
+    timestep = (torch.rand(rows, generator=generator).sqrt() * len(schedule)).long()
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy = objective.add_noise(latents, noise, schedule[timestep])
+    silent = torch.rand(rows, generator=generator) < NO_TEXT
+    present = present * ~(silent & (torch.rand(rows, generator=generator) < 0.5))
+    plain = (present == 0) & (torch.rand(rows, generator=generator) < NO_ADAPTER)
+    text = states[torch.where(silent, len(states) - 1, captions).to(place)]
+    with runs.mixed_precision():
+        options = identity_patches(unet, adapter, (embedding * present[:, None]).to(place), (~plain).float().to(place))
+        predicted = unet(noisy.to(place), timestep.float().to(place), text, transformer_options=options)
+    error = (predicted.float().cpu() - noise).square().mean(dim=(1, 2, 3))
+    return error.mean(), error.detach()[present > 0]
+
+
+@torch.no_grad()
+def following(nets_by_name: dict, states, batch, schedule) -> float:
+    """How much the right identity helps at a high noise level: error with another's over error with its own, less 1."""
+    latents, captions, embedding, present = (part[batch[3] > 0] for part in batch)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(99))
+    timestep = torch.full((len(latents),), 700)
+    noisy, place = objective.add_noise(latents, noise, schedule[timestep]).to(runs.device()), runs.device()
+    errors = []
+    for identity in (embedding, embedding.roll(1, dims=0)):
+        with runs.mixed_precision():
+            options = identity_patches(nets_by_name["unet"], nets_by_name["adapter"], identity.to(place), present.to(place))
+            states_of = states[captions.to(place)]
+            predicted = nets_by_name["unet"](noisy, timestep.float().to(place), states_of, transformer_options=options)
+        errors.append(F.mse_loss(predicted.float().cpu(), noise))
+    return (errors[1] / errors[0] - 1).item()
+
+
+def train(folder: str, steps: int, rate: float, seed: int = 0) -> None:
+    """Train for ``steps``; state in ``<folder>/scene.pt``; resumable. Starts from the stages `single` and `finder`."""
+    unet, text = nets.unet({**nets.UNET, "in_channels": 4}), nets.text_encoder()
+    single = torch.load(Path(folder) / "single.pt", map_location="cpu", weights_only=True)["average"]
+    unet.load_state_dict(single["unet"])
+    text.load_state_dict(single["text"])
+    networks = {"unet": unet, "text": text, "adapter": adapter(unet)}
+    run = runs.Run(folder, "scene", networks, rate, steps, seed)
+    vae, finder, scale = train_denoiser.load_vae(folder), finders.load(folder), 1 / train_denoiser.scale_of(folder)
+    pools = [Pool(toys, vae, finder, run.generator, size) for toys, size in ((1, 2048), (2, 1024))]
+    held_out = Pool(1, vae, finder, torch.Generator().manual_seed(7), 96)
+    for pool in (*pools, held_out):
+        pool.fill()
+    tokens = train_denoiser.tokens_of(all_captions())
+    schedule = objective.sd_alphas_cumprod().float()
+
+    def batch_of(pool: Pool, rows: int) -> tuple:
+        latents, *rest = pool.sample(rows)
+        return latents * scale, *rest
+
+    held_out = batch_of(held_out, 64)
+    for step in run:
+        for pool in pools:
+            pool.renew(FRESH)
+        pool, rows = (pools[0], ROWS) if torch.rand((), generator=run.generator) < 0.5 else (pools[1], ROWS // 2)
+        states = nets.text_states(text, tokens.to(runs.device()))
+        value, with_identity = loss(networks, states, batch_of(pool, rows), schedule, run.generator)
+        figures = {"loss": value.item(), "identity": with_identity.mean().item()}
+        if step % 200 == 199:
+            figures["following"] = following(networks, states, held_out, schedule)
+        run.learn(value, figures)
