@@ -2,6 +2,7 @@
 
     python3 dev/demo.py                                        the built-in demo, no download of weights
     python3 dev/demo.py --checkpoint sd15.safetensors --reference dog.png --prompt "a dog on the beach"
+    python3 dev/demo.py --scene                                two subjects in one picture, each in its place
 
 Writes the generated pictures, contact_sheet.png and report.json, and says where they are.
 """
@@ -63,6 +64,7 @@ def parse(arguments):
     add("--prompt", nargs="+", action="extend", metavar="TEXT", default=[],
         help="what to paint; one picture a prompt")  # fmt: skip
     add("--checkpoint", type=Path, help="an SD1.5, SD2 or SDXL checkpoint (default: the small demo model)")
+    add("--scene", action="store_true", help="the built-in demo of scenes: two subjects in one picture")
     add("--seed", type=int, help="seed of the noise (default: the graph's own)")
     add("--steps", type=int, help="sampling steps (default: the graph's own)")
     add("--size", type=int, help="width and height of the pictures (default: what the model was made for)")
@@ -74,6 +76,8 @@ def parse(arguments):
 
 def check(options):
     """Refuse what cannot work before anything is installed or started."""
+    if options.scene and (options.reference or options.caption or options.prompt or options.checkpoint or options.size):
+        raise DemoError("--scene is a demo of its own: of the other options it takes --seed, --steps, --output and --comfyui.")
     for picture in options.reference:
         if not picture.is_file():
             raise DemoError(f"--reference {picture}: there is no such file.")
@@ -97,11 +101,14 @@ def run(host, options):
     """Start the server, run the graph, write the results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
     started = time.monotonic()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.scene:
+        run_scene(host, options, started)
+        return
     family = family_of(options.checkpoint) if options.checkpoint else "demo"
     graph = read_graph({"demo": "demo", "sdxl": "checkpoint_sdxl"}.get(family, "checkpoint_sd15"))
     references = options.reference or pictures_in(graph)
     check_pictures(references)
-    options.output.mkdir(parents=True, exist_ok=True)
     with server.Server(host) as live:
         graph = fill_graph(
             graph,
@@ -113,39 +120,71 @@ def run(host, options):
             size=options.size or SIZES.get(family),
             checkpoint=offer_checkpoint(live, options.checkpoint),
         )
-        steps = server.StepPrinter(graph)
-        queued = time.monotonic()
-        try:
-            outputs = live.run(graph, steps)
-        finally:
-            steps.close()
-        run_seconds = time.monotonic() - queued
-        files = save_pictures(live, graph, outputs, options.output)
+        files, run_seconds = paint(live, graph, options.output)
     write_results(host, options, graph, references, files, started, run_seconds)
 
 
+def run_scene(host, options, started):
+    """The same for the demo of scenes."""
+    graph = read_graph("demo_scene")
+    if options.seed is not None:
+        node_of(graph, "PrimitiveInt")["inputs"]["value"] = options.seed
+    if options.steps is not None:
+        for node in graph.values():
+            node["inputs"].update({"steps": options.steps} if node["class_type"] == "KSampler" else {})
+    with server.Server(host) as live:
+        files, run_seconds = paint(live, graph, options.output)
+    phrases = node_of(graph, "ConceptFind")["inputs"]["phrases"].splitlines()
+    prompts = [node["inputs"]["text"] for node in graph.values() if node["class_type"] == "CLIPTextEncode"]
+    toys = sorted(DEMO_PICTURES.glob("toy_*.png"))
+    sheet = options.output / "contact_sheet.png"
+    draw_contact_sheet(sheet, [("Subjects", toys, spread(phrases, len(toys))), ("Scene", files, spread(prompts[:1], len(files)))])
+    about = {"seed": node_of(graph, "PrimitiveInt")["inputs"]["value"], "prompts": prompts[:1], "phrases": phrases}
+    write_report(host, options, about, files, started, run_seconds)
+
+
+def paint(live, graph, folder):
+    """Run the graph and save its pictures in ``folder``; returns their paths and the seconds of the run."""
+    steps = server.StepPrinter(graph)
+    queued = time.monotonic()
+    try:
+        outputs = live.run(graph, steps)
+    finally:
+        steps.close()
+    return save_pictures(live, graph, outputs, folder), time.monotonic() - queued
+
+
 def write_results(host, options, graph, references, files, started, run_seconds):
-    """Write the contact sheet and the report, and say where everything is."""
+    """Write the contact sheet and the report."""
     joint_set = node_of(graph, "JediJointSet")["inputs"]
     prompts = spread(split_prompts(joint_set["prompts"]), len(files))
     captions = spread(node_of(graph, "JediReferences")["inputs"].get("captions", "").splitlines(), len(references))
     sheet = options.output / "contact_sheet.png"
     draw_contact_sheet(sheet, [("References", references, captions), ("Generated", files, prompts)])
-    report = {
-        "host_version": host.version,
-        "seconds": round(time.monotonic() - started, 2),
-        "run_seconds": round(run_seconds, 2),
+    about = {
         "seed": node_of(graph, "KSampler")["inputs"]["seed"],
         "prompts": prompts,
         "negative": joint_set.get("negative", ""),
         "references": [str(path) for path in references],
         "captions": captions,
         "checkpoint": str(options.checkpoint) if options.checkpoint else "demo",
+    }
+    write_report(host, options, about, files, started, run_seconds)
+
+
+def write_report(host, options, about, files, started, run_seconds):
+    """Write the report with what is said ``about`` the run, and say where everything is."""
+    seconds = time.monotonic() - started
+    report = {
+        "host_version": host.version,
+        "seconds": round(seconds, 2),
+        "run_seconds": round(run_seconds, 2),
+        **about,
         "files": [path.name for path in files],
     }
     (options.output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"Done in {report['seconds']:.0f} s: {', '.join(report['files'])}, {sheet.name} and report.json are in "
-          f"{options.output.resolve()}")  # fmt: skip
+    names = ", ".join(report["files"])
+    print(f"Done in {seconds:.0f} s: {names}, contact_sheet.png and report.json are in {options.output.resolve()}")
 
 
 # -- the checkpoint -------------------------------------------------------------------------------

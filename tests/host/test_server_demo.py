@@ -54,6 +54,18 @@ def test_without_arguments_it_shows_the_demos_own_subject(tmp_path):
             shown.load()
 
 
+def test_the_demo_of_scenes_shows_two_subjects_in_one_picture(tmp_path):
+    from PIL import Image
+
+    printed, report = run(tmp_path, "--scene", "--seed", 5)
+    assert "KSampler: step" in printed
+    assert report["seed"] == 5 and len(report["phrases"]) == 2 and len(report["files"]) == 1
+    with Image.open(tmp_path / "same-subject-demo" / report["files"][0]) as shown:
+        assert shown.size == (128, 64) and len(shown.getcolors(8192)) > 100
+    with Image.open(tmp_path / "same-subject-demo" / "contact_sheet.png") as sheet:
+        sheet.load()
+
+
 def test_a_checkpoint_of_the_users_own_runs_through_the_stock_loader(tmp_path):
     from PIL import Image
 
