@@ -49,4 +49,4 @@ def test_the_registry_metadata_registers_no_second_web_folder():
 def test_the_registry_archive_holds_what_the_nodes_need_and_no_more():
     left_out = {line.rstrip("/") for line in (ROOT / ".comfyignore").read_text(encoding="utf-8").split()}
     assert {"tests", "research", "dev"} <= left_out
-    assert not left_out & {"nodes", "js", "demo", "workflows", "__init__.py", "models.yaml"}
+    assert not left_out & {"nodes", "js", "demo", "workflows", "subgraphs", "__init__.py", "models.yaml"}

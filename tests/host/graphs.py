@@ -71,10 +71,21 @@ def open_picture(live, entry):
 
 def stock_nodes():
     """The host's own node classes by name, with those that the example workflows take from its extras."""
-    from comfy_extras import nodes_images
+    from comfy_extras import nodes_images, nodes_post_processing, nodes_primitive
 
     import nodes
 
-    extension = asyncio.run(nodes_images.comfy_entrypoint())
-    extras = {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+    extras = {}
+    for module in (nodes_images, nodes_post_processing, nodes_primitive):
+        extension = asyncio.run(module.comfy_entrypoint())
+        extras |= {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
     return {**nodes.NODE_CLASS_MAPPINGS, **extras}
+
+
+def node_classes():
+    """All node classes by name: the pack's, and the host's of `stock_nodes`."""
+    import same_subject
+
+    extension = asyncio.run(same_subject.comfy_entrypoint())
+    asyncio.run(extension.on_load())
+    return {**stock_nodes(), **{node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}}
