@@ -1,10 +1,12 @@
-"""Speed and memory of joint sampling, as ratios measured side by side in one process.
+"""Speed and memory of joint sampling and of scenes, as ratios measured side by side in one process.
 
-    python3 dev/bench.py                          everything, about ten minutes on two CPU cores
-    python3 dev/bench.py --only coupling          what starts with a name; see the table for names
+    python3 dev/bench.py                          everything, about a quarter of an hour on two CPU cores
+    python3 dev/bench.py --only coupling          what starts with a name: coupling, three_branches, references_only,
+                                                  scene, scene_identities, scene_own, and on a GPU sdxl
     python3 dev/bench.py --output bench.json      the rows as JSON too
 
-Models are full-size with random weights, so nothing is downloaded. Variants take turns, and a ratio is
+Models have random weights, so nothing is downloaded; they are full-size, but scenes run on Stable Diffusion XL's
+layout at a fifth of its width, and on a GPU at its full width too. Variants take turns, and a ratio is
 the median over the rounds of the ratio within a round. What is compared is in `dev/benchmark/`.
 """
 
@@ -20,8 +22,8 @@ from pathlib import Path
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
-from same_subject.dev.benchmark import joint, measuring
-from same_subject.dev.benchmark.rows import print_table
+from same_subject.dev.benchmark import joint, measuring, scenes
+from same_subject.dev.benchmark.rows import headline, print_table
 
 
 def main(arguments=None):
@@ -42,7 +44,7 @@ def main(arguments=None):
         rows = []
         for entry in run(options.only, options.size, options.rounds, inside.version):
             rows.append(entry)
-            print(f"{entry['name']}: {entry['ratio']:.3f}", flush=True)
+            print(headline(entry), flush=True)
             if options.output:
                 options.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         if not rows:
@@ -66,8 +68,10 @@ def planned(bench):
     plan = [(f"coupling_{n}", lambda n=n: joint.coupling(bench, n)) for n in (2, 3, 4)]
     plan.append(("three_branches", lambda: joint.three_branches(bench)))
     plan.append(("references_only", lambda: joint.references_only(bench)))
+    plan += scenes.planned(bench, "sdxl_small", 256)
     if bench.device.type == "cuda":
         plan.append(("sdxl_coupling_2", lambda: joint.sdxl(bench)))
+        plan += scenes.planned(bench, "sdxl", 1024, prefix="sdxl_")
     return plan
 
 

@@ -47,6 +47,10 @@ class Watch(TorchFunctionMode):
         self.total.clear()
         self.ours.clear()
 
+    def shares(self, calls):
+        """{kind: (ours, total)}, each divided by a number of calls."""
+        return {kind: (self.ours[kind] / calls, self.total[kind] / calls) for kind in KINDS}
+
 
 def kind_of(name, args, result):
     """What a call of a function of torch counts as, or None."""

@@ -29,14 +29,18 @@ class Bench:
         self.budget = CPU_SECONDS
 
     def part(self, what, kind):
-        """The `what` (a builder's name) of a kind, built once; parts of another kind are dropped first."""
+        """The `what` (a builder's name) of a kind of model."""
+        return self.keep(kind, what, lambda: getattr(self.build, what)(kind, self.device))
+
+    def keep(self, kind, key, make):
+        """What `make()` gives, made once; what was kept of another kind is dropped first."""
         if kind != self.kind:
             self.parts.clear()
             gc.collect()
             self.kind = kind
-        if what not in self.parts:
-            self.parts[what] = getattr(self.build, what)(kind, self.device)
-        return self.parts[what]
+        if key not in self.parts:
+            self.parts[key] = make()
+        return self.parts[key]
 
     def rounds(self):
         """Yields once a round, until there were enough, or on a CPU until the time is up (but three times at least)."""

@@ -1,4 +1,4 @@
-"""Networks of full size with random weights, in the host's own wrapping."""
+"""Networks with random weights, in the host's own wrapping: of full size, and SDXL's layout at a fifth of its width."""
 
 SHARED = {
     "image_size": 32,
@@ -36,27 +36,76 @@ UNETS = {
         "adm_in_channels": 2816,
     },
 }
+UNETS["sdxl_small"] = {**UNETS["sdxl"], "model_channels": 64, "context_dim": 512}
+RESAMPLER_WIDTH = {"sdxl": 1280, "sdxl_small": 256}
 
 
 def model(kind, device):
-    """A full-size SD1.5 or SDXL UNet with random weights, in the host's own wrapping."""
-    import comfy.model_detection
+    """A UNet, as a ModelPatcher."""
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models
     import torch
 
-    recipe_class = {"sd15": comfy.supported_models.SD15, "sdxl": comfy.supported_models.SDXL}[kind]
+    recipe_class = comfy.supported_models.SD15 if kind == "sd15" else comfy.supported_models.SDXL
     recipe = recipe_class(dict(UNETS[kind]))
-    recipe.set_inference_dtype(torch.float16 if device.type == "cuda" else torch.float32, None)
+    recipe.set_inference_dtype(dtype(torch, device), None)
     network = recipe.get_model({}, "", device=torch.device("cpu"))
+    randomise(torch, network.diffusion_model)
+    offload = comfy.model_management.unet_offload_device()
+    return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload)
+
+
+def control(kind, device):
+    """A face ControlNet for that UNet, as a CONTROL_NET."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import torch
+
+    network = comfy.cldm.cldm.ControlNet(**control_config(kind), dtype=dtype(torch, device), device="cpu")
+    return comfy.controlnet.ControlNet(randomise(torch, network), load_device=device)
+
+
+def control_config(kind):
+    """The configuration of a ControlNet for pictures of three channels."""
+    left_out = ("out_channels", "transformer_depth_output")
+    return {"hint_channels": 3, **{key: value for key, value in UNETS[kind].items() if key not in left_out}}
+
+
+def adapter(kind, device):
+    """An InstantID adapter for that UNet, as a `LoadedAdapter`."""
+    import comfy.model_management
+    import comfy.model_patcher
+    import torch
+    from same_subject.nodes.host.identity_files import LoadedAdapter
+
+    network = randomise(torch, adapter_network(kind)).eval().requires_grad_(False)
+    offload = comfy.model_management.unet_offload_device()
+    return LoadedAdapter(comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload), "random")
+
+
+def adapter_network(kind):
+    """Its networks, without values."""
+    from same_subject.nodes.identity.adapter import Adapter
+    from same_subject.nodes.identity.resampler import Resampler
+
+    base, context, width = UNETS[kind]["model_channels"], UNETS[kind]["context_dim"], RESAMPLER_WIDTH[kind]
+    channels = [2 * base] * 4 + [4 * base] * 50 + [2 * base] * 6 + [4 * base] * 10
+    return Adapter(Resampler(width, 4, 16, 512, context, 4 * width), context, channels)
+
+
+def dtype(torch, device):
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def randomise(torch, network):
+    """Seeded weights that keep the size of activations."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, weight in network.diffusion_model.named_parameters():
+        for name, weight in network.named_parameters():
             if weight.ndim > 1:
                 bound = (3 / weight[0].numel()) ** 0.5
                 weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=generator))
             else:
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
-    offload = comfy.model_management.unet_offload_device()
-    return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload)
+    return network

@@ -3,12 +3,18 @@
 from types import SimpleNamespace
 
 import pytest
-from same_subject.dev.benchmark import joint, measuring
+import torch
+from same_subject.dev import bench as command
+from same_subject.dev.benchmark import joint, measuring, scenes
 from same_subject.dev.benchmark import models as full_size
 from same_subject.dev.benchmark import rows as lines
-from same_subject.tests.tiny import models
+from same_subject.nodes.host import identity_sampling
+from same_subject.tests.tiny import identities, models
+from same_subject.tests.tiny.sets import gap
 
 TIMES = {"coupling_2", "coupling_3", "coupling_4", "three_branches", "references_only"}
+ROUNDING = 1e-4
+VISIBLE = 100 * ROUNDING
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +74,157 @@ def test_sdxl_is_measured_the_same_way(tiny):
 
 @pytest.mark.parametrize("kind, parameters", [("sd15", 859_520_964), ("sdxl", 2_567_463_684)])
 def test_the_full_size_networks_have_the_published_number_of_parameters(kind, parameters):
-    import torch
+    assert count(unet(kind)) == parameters
+
+
+def unet(kind):
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    network = UNetModel(**full_size.UNETS[kind], device=torch.device("meta"))
-    assert sum(weight.numel() for weight in network.parameters()) == parameters
+    return UNetModel(**full_size.UNETS[kind], device=torch.device("meta"))
+
+
+def count(network):
+    return sum(weight.numel() for weight in network.parameters())
+
+
+# -- scenes ---------------------------------------------------------------------------------------
+
+
+def layers(network):
+    """The cross-attention layers of a UNet."""
+    return identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=network)))
+
+
+class TinyModels:
+    """The builders of `models.py` for a UNet of few layers."""
+
+    @staticmethod
+    def model(kind, device):
+        return models.model("sdxl")
+
+    @staticmethod
+    def control(kind, device):
+        return identities.control(unet=models.unet_config("sdxl"))
+
+    @staticmethod
+    def adapter(kind, device):
+        network = TinyModels.model(kind, device).model.diffusion_model
+        return identities.adapter(channels=[layer.channels for layer in layers(network)])
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return measuring.Bench(rounds=1, build=TinyModels)
+
+
+@pytest.fixture(scope="module")
+def of_scenes(stage):
+    """{name: its row} of every comparison of scenes."""
+    return {row["name"]: row for _, compare in scenes.planned(stage, "tiny", 64) for row in compare()}
+
+
+def test_scenes_of_one_two_and_four_people_have_all_their_rows(of_scenes):
+    compared = [f"{what}_{k}" for what in ("scene", "scene_identities") for k in (1, 2, 4)] + ["scene_own_4"]
+    assert list(of_scenes) == [f"{name}{of}" for name in compared for of in ("", "_memory", "_projections", "_read_backs")]
+    assert all(of_scenes[name]["ratio"] > 0 and of_scenes[name]["gflop"] > 0 for name in compared)
+
+
+def test_a_scene_is_compared_with_the_same_branches_one_after_the_other(of_scenes):
+    for k in (1, 2, 4):
+        row = of_scenes[f"scene_{k}"]
+        assert row["bound"] == 1.05 and row["predicted"] == 1
+        assert row["against_unet_calls"] == [2] * (k + 1) and row["against_control_calls"] == [2] * k
+        assert sum(row["unet_calls"]) == 2 * (k + 1) and row["control_calls"] == [2 * k]
+        assert k == 1 or len(row["unet_calls"]) < k + 1
+
+
+def test_identities_are_compared_with_the_host_alone_on_as_many_rows(of_scenes):
+    for k in (1, 2, 4):
+        row = of_scenes[f"scene_identities_{k}"]
+        assert row["unet_calls"] == row["against_unet_calls"] == [2 * (k + 1)] and row["control_calls"] == []
+        assert 1 < row["predicted"] < 1.5, "attention to 16 more tokens"
+
+
+def test_scenes_add_no_projections_and_no_read_backs(of_scenes):
+    counted = {name: row for name, row in of_scenes.items() if "count" in row}
+    assert {row["count"] for row in counted.values()} == {0} == {row["bound"] for row in counted.values()}
+    assert all(row["host_count"] > 0 for name, row in counted.items() if name.endswith("_projections"))
+
+
+def own_lines(q):
+    torch.nn.functional.linear(q, q.new_ones(1, q.shape[-1]))
+
+
+def a_layer_of_the_host(q):
+    import comfy.ops
+
+    comfy.ops.disable_weight_init.Linear(q.shape[-1], 1)(q)
+
+
+def an_attention_of_the_host(q):
+    import comfy.ldm.modules.attention
+    import comfy.ops
+
+    width = q.shape[-1]
+    comfy.ldm.modules.attention.CrossAttention(width, heads=1, dim_head=width, operations=comfy.ops.disable_weight_init)(q)
+
+
+def reading(q):
+    return float(q.sum())
+
+
+@pytest.mark.parametrize(
+    "waste, projections, read_backs",
+    ((own_lines, 1, 0), (a_layer_of_the_host, 1, 0), (an_attention_of_the_host, 4, 0), (reading, 0, 1)),
+)
+def test_what_a_bad_patch_adds_is_counted(stage, monkeypatch, waste, projections, read_backs):
+    case, host = scenes.scene(stage, "tiny", 64, 2, faces=False), scenes.plain(stage, "tiny", 64, 3)
+    original, many = identity_sampling.Evaluation.faces, len(layers(case.model.model.diffusion_model))
+
+    def wasteful(self, layer, q, extra_options):
+        waste(q)
+        return original(self, layer, q, extra_options)
+
+    monkeypatch.setattr(identity_sampling.Evaluation, "faces", wasteful)
+    assert [row["count"] for row in scenes.added("x", case, host)] == [projections * many, read_backs * many]
+    if waste is not an_attention_of_the_host:  # which only the host alone tells
+        assert [row["count"] for row in scenes.added("x", case)] == [projections * many, read_backs * many]
+
+
+@pytest.mark.parametrize("continue_from", ("blend", "own"))
+def test_what_is_compared_gives_the_same_picture(stage, continue_from):
+    case = scenes.scene(stage, "tiny", 64, 2, continue_from=continue_from)
+    together = scenes.sample(case, 2)
+    apart = scenes.sample(scenes.replace(case, model=scenes.one_after_the_other(case.model)), 2)
+    assert gap(apart, together) < ROUNDING
+    for other in (scenes.plain(stage, "tiny", 64, 1), scenes.scene(stage, "tiny", 64, 2, False, continue_from)):
+        assert gap(scenes.sample(other, 2), together) > VISIBLE
+
+
+def test_rows_of_scenes_are_printed(of_scenes, capsys):
+    lines.print_table([{**row, "device": "none", "host_version": "0"} for row in of_scenes.values()])
+    printed = capsys.readouterr().out
+    assert all(name in printed and name in lines.headline(row) for name, row in of_scenes.items())
+    assert "2 + 2 + 2" in printed, "the calls of a step"
+
+
+def test_every_comparison_can_be_chosen_by_its_name(stage):
+    names = [name for name, _ in command.planned(stage)]
+    assert len(set(names)) == len(names) and TIMES | {"scene_1", "scene_identities_4", "scene_own_4"} <= set(names)
+
+
+def test_the_networks_of_scenes_have_the_published_sizes():
+    """InstantID's ControlNet has 2,502,028,320 bytes at 16 bits, its adapter 1,691,063,296 at 32."""
+    import comfy.cldm.cldm
+
+    control = comfy.cldm.cldm.ControlNet(**full_size.control_config("sdxl"), device=torch.device("meta"))
+    assert count(control) * 2 == 2_502_028_320
+    with torch.device("meta"):
+        assert count(full_size.adapter_network("sdxl")) * 4 == 1_691_063_296
+
+
+@pytest.mark.parametrize("kind", ("sdxl", "sdxl_small"))
+def test_adapters_fit_all_70_layers(kind):
+    with torch.device("meta"):
+        channels = full_size.adapter_network(kind).channels
+    assert channels == [layer.channels for layer in layers(unet(kind))] and len(channels) == 70

@@ -49,12 +49,12 @@ def unet(seed: int = 0):
     return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=device)
 
 
-def control(seed: int = 1):
-    """A CONTROL_NET of the same structure, on pictures of 3 channels."""
+def control(seed: int = 1, unet: dict = UNET):
+    """A CONTROL_NET of the structure of a UNet's config, on pictures of 3 channels."""
     import comfy.cldm.cldm
     import comfy.controlnet
 
-    config = {key: value for key, value in UNET.items() if key not in ("out_channels", "transformer_depth_output")}
+    config = {key: value for key, value in unet.items() if key not in ("out_channels", "transformer_depth_output")}
     network = comfy.cldm.cldm.ControlNet(hint_channels=3, **config, dtype=torch.float32, device="cpu")
     models.randomise(network, seed)
     return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
@@ -90,14 +90,14 @@ def adapter_state(seed: int = 2, width: int = WIDTH, channels=None, gain: float 
     return {"image_proj": image, "ip_adapter": pairs}
 
 
-def adapter(seed: int = 2):
-    """A `LoadedAdapter`."""
+def adapter(seed: int = 2, channels=None):
+    """A `LoadedAdapter`. channels: of each layer, those of `UNET` if None."""
     import comfy.model_patcher
     from same_subject.nodes.host.identity_files import LoadedAdapter
     from same_subject.nodes.identity import adapter as adapters
 
     device = torch.device("cpu")
-    built = adapters.build(adapter_state(seed), "tiny.bin")
+    built = adapters.build(adapter_state(seed, channels=channels), "tiny.bin")
     return LoadedAdapter(comfy.model_patcher.ModelPatcher(built, load_device=device, offload_device=device), "tiny.bin")
 
 
