@@ -91,20 +91,27 @@ def load_adapter(path: Path) -> LoadedAdapter:
 
 def load_control(path: Path) -> comfy.controlnet.ControlNet:
     """InstantID's face ControlNet in the published (diffusers) layout, by the host's own loader. Every tensor must fit."""
-    state = _read(path)
+    try:
+        return _control(_read(path), path.name)
+    except ValueError as problem:
+        remedy = f"Get `ControlNetModel/diffusion_pytorch_model.safetensors` from {SOURCE}."
+        raise ValueError(f"Load InstantID: {problem}. {remedy}") from problem
+
+
+def _control(state: dict, name: str) -> comfy.controlnet.ControlNet:
     given = len(state)
     if "controlnet_cond_embedding.conv_in.weight" not in state:
         raise ValueError(
-            f"Load InstantID: {path.name} is not a ControlNet in the published layout: it lacks "
-            f"`controlnet_cond_embedding.conv_in.weight`. Get "
-            f"`ControlNetModel/diffusion_pytorch_model.safetensors` from {SOURCE}."
+            f"{name} is not a ControlNet in the published layout: it lacks `controlnet_cond_embedding.conv_in.weight`"
         )
-    control = comfy.controlnet.load_controlnet_state_dict(state)  # takes what it knows out of `state`
+    try:
+        control = comfy.controlnet.load_controlnet_state_dict(state)  # takes what it knows out of `state`
+    except (TypeError, KeyError, RuntimeError) as problem:
+        raise ValueError(f"{name} is not a ControlNet of a kind that ComfyUI knows: {_first_line(problem)}") from problem
     needed = len(control.control_model.state_dict())
     if state or given != needed:
         raise ValueError(
-            f"Load InstantID: {path.name} has {given} tensors, of which {len(state)} are not known, but a ControlNet of its kind "
-            f"has {needed}. Get `ControlNetModel/diffusion_pytorch_model.safetensors` from {SOURCE}."
+            f"{name} has {given} tensors, of which {len(state)} are not known, but a ControlNet of its kind has {needed}"
         )
     return control
 

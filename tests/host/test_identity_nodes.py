@@ -4,7 +4,6 @@ import pickle
 
 import comfy.cldm.cldm
 import comfy.model_detection
-import comfy.utils
 import folder_paths
 import pytest
 import torch
@@ -78,28 +77,16 @@ def test_a_file_that_is_no_adapter_is_refused_with_its_name_and_a_source(folder,
     assert not (tmp_path / "ran").exists(), "nothing in a file runs"
 
 
-def test_what_is_no_controlnet_in_the_published_layout_is_refused(folder):
-    with pytest.raises(ValueError, match="same.safetensors is not a ControlNet in the published layout"):
-        identity_files.load_control(folder / "same.safetensors")
-
-
-def diffusers_state(network):
-    """The weights of a tiny ControlNet under the published (diffusers) names."""
-    config = {**identities.UNET, "num_res_blocks": list(identities.UNET["num_res_blocks"])}
-    names = {ours: theirs for theirs, ours in comfy.utils.unet_to_diffusers(config).items()}
-    names |= {f"middle_block_out.0.{end}": f"controlnet_mid_block.{end}" for end in ("weight", "bias")}
-    state = {}
-    for key, value in network.state_dict().items():
-        part, number, *rest = key.split(".")
-        if part == "zero_convs":
-            theirs = f"controlnet_down_blocks.{number}.{rest[-1]}"
-        elif part == "input_hint_block":
-            where = {"0": "conv_in", "14": "conv_out"}.get(number, f"blocks.{int(number) // 2 - 1}")
-            theirs = f"controlnet_cond_embedding.{where}.{rest[-1]}"
-        else:
-            theirs = names[key]
-        state[theirs] = value.clone()
-    return state
+def test_what_is_no_controlnet_in_the_published_layout_is_refused_with_a_source(folder, tmp_path):
+    save_file({"controlnet_cond_embedding.conv_in.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "part.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes((folder / "same.safetensors").read_bytes()[:5000])
+    for path, message in (
+        (folder / "same.safetensors", "same.safetensors is not a ControlNet in the published layout"),
+        (tmp_path / "part.safetensors", "part.safetensors is not a ControlNet of a kind that ComfyUI knows"),
+        (tmp_path / "cut.safetensors", r"cut.safetensors \(5000 bytes\) cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=f"^Load InstantID: {message}.*ControlNetModel/.* from .*InstantX/InstantID"):
+            identity_files.load_control(path)
 
 
 def test_the_face_controlnet_is_loaded_by_the_host_and_every_tensor_must_fit(folder, tmp_path, monkeypatch):
@@ -110,7 +97,7 @@ def test_the_face_controlnet_is_loaded_by_the_host_and_every_tensor_must_fit(fol
 
     monkeypatch.setattr(comfy.model_detection, "unet_config_from_diffusers_unet", tiny_config)
     network = identities.control().control_model
-    state = diffusers_state(network)
+    state = identities.published_control(network.state_dict(), identities.UNET)
     save_file(state, tmp_path / "controlnet.safetensors")
     loaded = identity_files.load_control(tmp_path / "controlnet.safetensors").control_model.state_dict()
     assert set(loaded) == set(network.state_dict())

@@ -60,6 +60,26 @@ def control(seed: int = 1, unet: dict = UNET):
     return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
 
 
+def published_control(state: dict[str, torch.Tensor], config: dict) -> dict[str, torch.Tensor]:
+    """The weights of a ControlNet of the host under the published (diffusers) names."""
+    import comfy.utils
+
+    names = {ours: theirs for theirs, ours in comfy.utils.unet_to_diffusers(config).items()}
+    names |= {f"middle_block_out.0.{end}": f"controlnet_mid_block.{end}" for end in ("weight", "bias")}
+    published = {}
+    for key, value in state.items():
+        part, number, *rest = key.split(".")
+        if part == "zero_convs":
+            theirs = f"controlnet_down_blocks.{number}.{rest[-1]}"
+        elif part == "input_hint_block":
+            where = {"0": "conv_in", "14": "conv_out"}.get(number, f"blocks.{int(number) // 2 - 1}")
+            theirs = f"controlnet_cond_embedding.{where}.{rest[-1]}"
+        else:
+            theirs = names[key]
+        published[theirs] = value.clone()
+    return published
+
+
 def adapter_state(seed: int = 2, width: int = WIDTH, channels=None, gain: float = 3.0) -> dict[str, dict[str, torch.Tensor]]:
     """The published file's dict at tiny sizes: 51 tensors in `image_proj`, 140 in `ip_adapter`. gain: of values."""
     generator = torch.Generator().manual_seed(seed)
