@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 import torch
-from same_subject.nodes.concepts import phrases
+from same_subject.nodes.concepts import nodes, phrases
 from same_subject.nodes.host import grounding as host
 from same_subject.tests.tiny import grounding as tiny
+from same_subject.tests.tiny import planted_grounding as planted
 
 CAPTION = "a red ball . dog ."
 
@@ -77,6 +78,50 @@ def test_a_size_is_fitted_by_the_published_rule():
     assert host.fitted(640, 480, 800, 1333) == (1066, 800)
     assert host.fitted(500, 2000, 800, 1333) == (333, 1332)
     assert host.fitted(512, 512, 800, 1333) == (800, 800)
+
+
+def test_planted_weights_find_each_colour_in_its_place(tmp_path):
+    """All of the network but its boxes' sizes, from a file: the stand-in that scenes on the live server use."""
+    detector = host.load(planted.save_folder(tmp_path / "planted"))
+    blobs = {"left": (1, 2, 7, 8), "right": (12, 2, 18, 8)}
+    for sides in (("left", "right"), ("right", "left")):
+        picture = planted.scene(*(blobs[side] for side in sides), scale=4)
+        rule = (picture, "a green man\na blue woman", "best score", 0, 0.35, 0.25, "error")
+        boxes, *_ = nodes.FindConcepts.execute(detector, *rule).result
+        for side, box in zip(sides, boxes.chosen[0]):
+            left, top, right, bottom = (planted.CELL * 4 * edge for edge in blobs[side])
+            assert left < box.centre[0] < right and top < box.centre[1] < bottom, (side, box)
+            assert box.score > 0.9
+    with pytest.raises(ValueError, match="nothing was found for `a red ball` in picture 0: its best score was 0.0"):
+        nodes.FindConcepts.execute(detector, picture, "a red ball", *rule[2:])
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16))
+def test_pictures_in_half_precision_are_searched_in_full_precision(folder, pictures, dtype):
+    detector, rough = host.load(folder), pictures.to(dtype)
+    ids = detector.token_ids(CAPTION)
+    for half, full in zip(detector.detect(rough, ids), detector.detect(rough.float(), ids)):
+        assert all(one.dtype == torch.float32 and torch.equal(one, other) for one, other in zip(half, full))
+    boxes, _, _, preview = nodes.FindConcepts.execute(
+        detector, rough, "a red ball\ndog", "best score", 0, 0.0, 0.0, "empty concept"
+    ).result
+    assert any(box for row in boxes.chosen for box in row) and (preview - rough.float()).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("flag", ("fp16_unet", "bf16_unet"))
+def test_the_hosts_precision_for_diffusion_models_leaves_the_detector_as_published(folder, pictures, flag, monkeypatch):
+    import comfy.model_management
+    from comfy.cli_args import args
+
+    def search():
+        detector = host.load(folder)
+        return next(detector.detect(pictures, detector.token_ids(CAPTION)))
+
+    plain = search()
+    monkeypatch.setattr(args, flag, True)
+    assert comfy.model_management.unet_dtype() in (torch.float16, torch.bfloat16)
+    assert all(torch.equal(one, other) for one, other in zip(search(), plain))
+    assert plain[0][:, 1].std() > 0 and plain[1].std() > 0
 
 
 class Dangerous:

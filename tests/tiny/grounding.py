@@ -59,21 +59,25 @@ def randomise(network: torch.nn.Module, seed: int) -> torch.nn.Module:
     return network
 
 
-def network(seed: int = 0):
-    """The network in transformers, ready to evaluate."""
+def network(seed: int = 0, **changes):
+    """The network in transformers, ready to evaluate. changes: to CONFIG."""
     import transformers
 
-    network = randomise(transformers.GroundingDinoForObjectDetection(transformers.GroundingDinoConfig(**CONFIG)), seed)
+    config = transformers.GroundingDinoConfig(**{**CONFIG, **changes})
+    network = randomise(transformers.GroundingDinoForObjectDetection(config), seed)
     for number in range(1, len(network.bbox_embed)):
         network.bbox_embed[number].load_state_dict(network.bbox_embed[0].state_dict())
     network.model.decoder.bbox_embed.load_state_dict(network.bbox_embed.state_dict())
     return network.eval()
 
 
-def save_folder(folder: Path, seed: int = 0) -> Path:
-    """A folder as published: config.json, model.safetensors, preprocessor_config.json and the tokenizer's files."""
+def save_folder(folder: Path, seed: int = 0, made=None) -> Path:
+    """A folder as published: config.json, model.safetensors, preprocessor_config.json and the tokenizer's files.
+
+    made: the network to save; None is the random one of ``seed``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    network(seed).save_pretrained(folder)
+    (made or network(seed)).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     vocabulary(folder)
     return folder
