@@ -2,7 +2,11 @@
 
 import pytest
 import torch
-from same_subject.tests.tiny import models, scenes, sets
+from same_subject.nodes.host import face_control, identity_files
+from same_subject.nodes.host.branches import Branch
+from same_subject.nodes.host.identity_sampling import IdentitySampling
+from same_subject.nodes.identity.placement import Placement
+from same_subject.tests.tiny import identities, models, scenes, sets
 from same_subject.tests.tiny.scenes import STEPS, branches, install, sample
 from same_subject.tests.tiny.sets import gap
 
@@ -103,32 +107,97 @@ def test_one_concept_with_a_full_mask_equals_plain_sampling_of_it(unet, continue
     assert gap(sample(unet), plain) > VISIBLE
 
 
+def with_memory_for(model, rows, monkeypatch):
+    """Let the host think that a call of this model's UNet with more rows does not fit into memory."""
+    monkeypatch.setattr(model.model, "memory_required", lambda shape, **_: 0 if shape[0] <= rows else float("inf"))
+
+
+def with_model(branch, model):
+    return Branch(branch.positive, branch.negative, model, branch.mask)
+
+
+def exchanged(chain):
+    """The same concepts, the last one with the prompts of another."""
+    (other,) = branches(1, masks=[chain[-1].mask])
+    return (*chain[:-1], Branch(other.negative, other.positive, chain[-1].model, chain[-1].mask))
+
+
 @pytest.mark.parametrize("continue_from", ("blend", "own"))
-@pytest.mark.parametrize("concepts", (1, 3, 8))
-def test_all_branches_of_a_step_are_one_call_that_memory_may_split(unet, concepts, continue_from, monkeypatch):
+@pytest.mark.parametrize("concepts", range(1, 9))
+def test_concepts_in_one_call_equal_concepts_in_calls_of_their_own(unet, concepts, continue_from):
     chain = branches(concepts)
     calls = sets.Calls(install(unet, chain, continue_from, 1))
     together = sample(calls.model, steps=2)
     assert [len(x) for x in calls.inputs] == [2 * (concepts + 1)] * 2
     assert all(sorted(options["cond_or_uncond"]) == [0] * (concepts + 1) + [1] * (concepts + 1) for options in calls.options)
+    own = [sets.Calls(unet) for _ in chain]
+    apart = tuple(with_model(one, calls.model) for one, calls in zip(chain, own))
+    background = sets.Calls(unet)
+    assert gap(sample(install(background.model, apart, continue_from, 1), steps=2), together) < ROUNDING
+    assert [[len(x) for x in calls.inputs] for calls in (background, *own)] == [[2, 2]] * (concepts + 1)
+    assert gap(sample(install(unet, exchanged(chain), continue_from, 1), steps=2), together) > VISIBLE
+
+
+@pytest.mark.parametrize("continue_from", ("blend", "own"))
+@pytest.mark.parametrize("concepts, rows", ((1, 1), (3, 1), (3, 5), (8, 4)))
+def test_fewer_at_a_time_where_memory_is_short_give_the_same(unet, concepts, rows, continue_from, monkeypatch):
+    chain = branches(concepts)
+    calls = sets.Calls(install(unet, chain, continue_from, 1))
+    together = sample(calls.model, steps=2)
     calls.inputs.clear()
-    monkeypatch.setattr(unet.model, "memory_required", lambda shape, **_: 0 if shape[0] < 2 else float("inf"))
-    apart = sample(calls.model, steps=2)
-    assert [len(x) for x in calls.inputs] == [1] * 2 * 2 * (concepts + 1)
-    assert gap(apart, together) < ROUNDING
-    assert gap(sample(unet, steps=2), together) > VISIBLE
+    with_memory_for(unet, rows, monkeypatch)
+    assert gap(sample(calls.model, steps=2), together) < ROUNDING
+    assert max(len(x) for x in calls.inputs) <= rows and sum(len(x) for x in calls.inputs) == 2 * 2 * (concepts + 1)
+    assert gap(sample(install(unet, exchanged(chain), continue_from, 1), steps=2), together) > VISIBLE
 
 
-def test_branches_with_models_of_their_own_equal_those_in_one_batch(unet):
-    chain = branches(2)
-    apart = tuple(type(one)(one.positive, one.negative, unet.clone(), one.mask) for one in chain)
-    for continue_from in ("blend", "own"):
-        together = sample(install(unet, chain, continue_from))
-        calls = sets.Calls(unet)
-        split = sample(install(calls.model, apart, continue_from))
-        assert gap(split, together) < ROUNDING
-        assert [len(x) for x in calls.inputs] == [2] * STEPS  # the background alone
-    assert gap(sample(unet), together) > VISIBLE
+@pytest.fixture(scope="module")
+def studio():
+    """What people are painted with: a UNet with all layers of Stable Diffusion XL, an adapter, a face ControlNet."""
+    return identities.unet(), identities.adapter(), identities.control()
+
+
+def crowd(studio, people):
+    """For each of these people (seeds) a branch with a face ControlNet, and an identity to put on a model."""
+    _, adapter, control = studio
+    chain, placed = [], []
+    for number, (seed, mask) in enumerate(zip(people, scenes.soft_masks(len(people)))):
+        hint = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+        tokens = identity_files.face_tokens(adapter, identities.identity(seed))
+        words = (identities.conditioning(2 + number), identities.conditioning(1))
+        pair = face_control.apply(words, control, 0.8, 0.0, 1.0, [face_control.Face(each, hint) for each in tokens])
+        chain.append(Branch(*pair, None, mask))
+        placed.append(Placement(identity_files.project(adapter, identities.identity(seed)), 0.8))
+    return tuple(chain), tuple(placed)
+
+
+@pytest.mark.parametrize("count", (1, 3, 8))
+def test_people_in_one_call_equal_people_in_calls_of_their_own(studio, count, monkeypatch):
+    """Adapters and face ControlNets: one call of the UNet and of the ControlNet for all people, or as many as memory allows."""
+    unet, people = studio[0], list(range(count))
+    (chain, placed), faces = crowd(studio, people), []
+    original = face_control.FaceControlNet.get_control
+
+    def count_faces(self, x_noisy, *args):
+        faces.append(len(x_noisy))
+        return original(self, x_noisy, *args)
+
+    monkeypatch.setattr(face_control.FaceControlNet, "get_control", count_faces)
+    calls = sets.Calls(install(IdentitySampling(placed).install(unet), chain, "own"))
+    together = identities.sample(calls.model)
+    assert sorted(len(x) for x in calls.inputs) == sorted([2, 2 * count] * 2), "the background has no ControlNet"
+    assert faces == [2 * count] * 2
+    apart = tuple(with_model(one, IdentitySampling((person,)).install(unet)) for one, person in zip(chain, placed))
+    faces.clear()
+    assert gap(identities.sample(install(unet, apart, "own")), together) < ROUNDING
+    assert faces == [2] * 2 * count
+    others, other_people = crowd(studio, [*people[:-1], 100])
+    other = identities.sample(install(IdentitySampling(other_people).install(unet), others, "own"))
+    assert gap(other, together) > VISIBLE
+    faces.clear()
+    with_memory_for(unet, 3, monkeypatch)
+    assert gap(identities.sample(calls.model), together) < ROUNDING
+    assert max(faces) <= 3 and sum(faces) == 2 * 2 * count
 
 
 def test_other_networks_paint_their_own_concepts(unet):
