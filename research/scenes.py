@@ -1,7 +1,7 @@
 """Measure identity bleed and seams in scenes of two subjects that were never trained on.
 
     python3 research/scenes.py --demo                        every setting, 200 scenes
-    python3 research/scenes.py --demo --settings blend,own   some; --output figures.json for the rows as JSON
+    python3 research/scenes.py --demo --settings "blend;own"   some; --output figures.json for the rows as JSON
 
 Both subjects of a scene have one shape, so that only what the identities say tells them apart. Every picture is made by the
 pack's nodes on the demo's model: base picture, phrases to boxes to masks, identities from a picture each, scene.
@@ -43,7 +43,6 @@ class Setting:
 SETTINGS = {
     "blend": Setting("blend"),
     "own": Setting("own"),
-    "own, S = 3": Setting("own", last_steps=3),
     "own, S = all": Setting("own", last_steps=10_000),
     "one masked adapter call each": Setting(),
     "without masks": Setting(masked=False),
