@@ -81,18 +81,18 @@ def scene(*blobs, width=96, height=96) -> torch.Tensor:
     return picture
 
 
-def segment_anything(seed: int = 0) -> torch.nn.Module:
-    """A Segment Anything of 64 x 64 pixels with random weights, in the layout of the published files."""
+def segment_anything(seed: int = 0, side: int = SIDE) -> torch.nn.Module:
+    """A Segment Anything of side x side pixels with random weights, in the layout of the published files."""
     from functools import partial
 
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
     sam = Sam(
         ImageEncoderViT(
-            img_size=SIDE, patch_size=16, embed_dim=16, depth=2, num_heads=2, mlp_ratio=4, out_chans=32, qkv_bias=True,
+            img_size=side, patch_size=16, embed_dim=16, depth=2, num_heads=2, mlp_ratio=4, out_chans=32, qkv_bias=True,
             norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=14, global_attn_indexes=[1],
         ),
-        PromptEncoder(embed_dim=32, image_embedding_size=(4, 4), input_image_size=(SIDE, SIDE), mask_in_chans=16),
+        PromptEncoder(embed_dim=32, image_embedding_size=(side // 16,) * 2, input_image_size=(side, side), mask_in_chans=16),
         MaskDecoder(
             num_multimask_outputs=3, transformer=TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=2048, num_heads=8),
             transformer_dim=32, iou_head_depth=3, iou_head_hidden_dim=256,
