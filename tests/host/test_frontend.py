@@ -1,14 +1,18 @@
-"""The example workflows in the real frontend: they open whole, queue their API form, and the demo runs as it is."""
+"""Workflows and blueprints in the real frontend: they open whole, queue what they should, and the demos run as they are."""
 
 import json
 import time
 
 import pytest
-from same_subject.dev import demo, pack, server
-from same_subject.tests.host import browser
+from same_subject.dev import demo, server
+from same_subject.tests.host import browser, graphs, ui_format
+from same_subject.tests.host.ui_format import WORKFLOWS
 
-WORKFLOWS = pack.ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+DEMOS = [name for name in NAMES if name.startswith("demo")]
+BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
+OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "IdentityLoader"}
+"""Nodes that the frontend marks until a user brings the file that they name."""
 TITLE = 30
 """Height of a node's title, which stands above its position."""
 
@@ -57,7 +61,7 @@ def test_a_workflow_opens_whole_and_queues_its_api_form(page, name):
     shown = opened(page, name)
     assert {node["id"]: node["type"] for node in shown["nodes"]} == {node["id"]: node["type"] for node in workflow["nodes"]}
     wrong = {node["type"] for node in shown["nodes"] if node["wrong"]}
-    assert wrong <= (set() if name == "demo" else {"CheckpointLoaderSimple", "LoadImage"}), "but for the files a user brings"
+    assert wrong <= (set() if name in DEMOS else OF_A_USER), "but for the files a user brings"
     assert sorted(shown["links"]) == sorted(link[:5] for link in workflow["links"])
     assert shown["prompt"] == json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -75,9 +79,10 @@ def test_no_node_of_a_workflow_covers_another(page, name):
     assert covered == []
 
 
-@pytest.mark.skipif(not (pack.ROOT / "demo" / "demo.safetensors").is_file(), reason="the demo model is not in this clone")
-def test_the_demo_runs_as_it_is_opened(page, live):
-    assert opened(page, "demo")["prompt"] == demo.read_graph("demo")
+@pytest.mark.parametrize("name", DEMOS)
+def test_a_demo_runs_as_it_is_opened(page, live, name):
+    graph = demo.read_graph(name)
+    assert opened(page, name)["prompt"] == graph
     before = set(live.get("/history"))
     page.evaluate("app.queuePrompt(0, 1)")
     deadline = time.monotonic() + 600
@@ -85,6 +90,50 @@ def test_the_demo_runs_as_it_is_opened(page, live):
         assert time.monotonic() < deadline, "the run did not end"
         time.sleep(0.5)
     (run,) = new.values()
-    assert run["status"]["status_str"] == "success"
-    saver = next(name for name, node in demo.read_graph("demo").items() if node["class_type"] == "SaveImage")
+    assert run["status"]["status_str"] == "success", run["status"]["messages"][-1]
+    saver = next(name for name, node in graph.items() if node["class_type"] == "SaveImage")
     page.wait_for(f"app.nodeOutputs['{saver}']?.images.length == {len(run['outputs'][saver]['images'])}")
+
+
+STORE = """document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("subgraph")"""
+INSERT = """(async () => {
+  const store = STORE, type = store.subgraphBlueprints.find(node => node.display_name == "NAME").name;
+  const {nodes, definitions} = store.getBlueprint(type);
+  app.graph.clear();
+  const [node] = app.canvas._deserializeItems({nodes, subgraphs: definitions.subgraphs}, {position: [0, 0]}).nodes.values();
+  await new Promise(done => setTimeout(done, 500));
+  const given = {};
+  for (const [number, socket] of node.inputs.entries()) {
+    if (socket.widget) continue;
+    const source = LiteGraph.createNode(socket.type == "IMAGE" ? "LoadImage" : "CheckpointLoaderSimple");
+    app.graph.add(source);
+    const output = source.outputs.findIndex(one => one.type == socket.type);
+    source.connect(output, node, number);
+    given[socket.name] = [String(source.id), output];
+  }
+  return {
+    id: String(node.id), given, size: [...node.size], needed: [...node.computeSize()],
+    inputs: node.inputs.map(socket => socket.name), outputs: node.outputs.map(socket => socket.name),
+    widgets: Object.fromEntries(node.widgets.map(widget => [widget.name, widget.value])),
+    unknown: node.subgraph.nodes.map(inner => inner.type).filter(type => !(type in LiteGraph.registered_node_types)),
+    prompt: (await app.graphToPrompt()).output,
+  };
+})()"""
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_is_in_the_node_library_and_queues_all_of_its_nodes(page, name):
+    """Inserted as the frontend's own node library does it, with a loader and pictures connected."""
+    blueprint = ui_format.read(ui_format.BLUEPRINTS / f"{name}.json")
+    page.wait_for(f"{STORE}?.subgraphBlueprints.some(node => node.display_name == '{name}')")
+    shown = page.evaluate(INSERT.replace("STORE", STORE).replace("NAME", name))
+    node, _ = ui_format.definition_of(blueprint)
+    assert shown["unknown"] == []
+    for side in ("inputs", "outputs"):
+        assert shown[side] == [socket["name"] for socket in node[side]]
+    defaults = ui_format.defaults_of(blueprint)
+    assert shown["widgets"] == defaults and set(shown["given"]) == set(shown["inputs"]) - set(defaults)
+    prefix = f"{shown['id']}:"
+    expected, _ = ui_format.unfold(blueprint, {**defaults, **shown["given"]}, graphs.node_classes(), prefix)
+    inside = {number: one for number, one in shown["prompt"].items() if number.startswith(prefix)}
+    assert all(one.pop("_meta") for one in inside.values()) and inside == expected
