@@ -7,7 +7,8 @@ import sys
 import folder_paths
 import pytest
 import torch
-from same_subject.nodes.host import face_analysis
+import yaml
+from same_subject.nodes.host import catalogue, face_analysis
 from same_subject.nodes.identity import nodes as identity_nodes
 from same_subject.nodes.identity.faces import Choice
 from same_subject.tests.tiny import face_models
@@ -88,6 +89,13 @@ def test_files_that_are_not_the_published_ones_are_refused_unless_asked_for(mode
         face_analysis.load(face_analysis.EXACT, face_analysis.CPU)
     assert "1k3d68.onnx" in str(error.value) and face_analysis.FILES["1k3d68.onnx"] in str(error.value)
     assert "antelopev2.zip" in str(error.value) and "set `files` to `any`" in str(error.value)
+
+
+def test_the_catalogue_lists_the_five_files_with_the_hashes_that_are_checked():
+    entries = yaml.safe_load(catalogue.CATALOGUE.read_text(encoding="utf-8"))["models"]
+    listed = {entry["file"]: entry["sha256"] for entry in entries if entry["folder"].endswith("antelopev2")}
+    assert {name: listed[name] for name in face_analysis.FILES} == face_analysis.FILES
+    assert set(listed) == {*face_analysis.FILES, "antelopev2.zip"}
 
 
 def test_a_pack_nested_in_a_folder_of_its_own_name_is_found(models, tmp_path, monkeypatch):
