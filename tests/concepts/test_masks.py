@@ -80,7 +80,7 @@ def test_growing_and_shrinking_move_every_edge_by_so_many_pixels():
 def test_masks_that_overlap_entirely_are_refused_with_both_names():
     boxes = (Box(0, 0, 8, 8, 0.9), Box(2, 2, 6, 6, 0.5))
     raw = masks.from_boxes(corners(*boxes), 8, 8)
-    with pytest.raises(ValueError, match="Concept Masks: in picture 3 the mask of `a dog` lies almost wholly inside that of `a cat`"):
+    with pytest.raises(ValueError, match="in picture 3 the mask of `a dog` lies almost wholly inside that of `a cat`"):
         scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 3")
 
 
