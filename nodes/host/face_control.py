@@ -147,6 +147,15 @@ def chain_length(control) -> int:
     return count
 
 
+def keys(control) -> frozenset[str] | None:
+    """Keys of the tags that a chain of face ControlNets reads, none for no ControlNet. None for a chain with others in it."""
+    found = []
+    while isinstance(control, FaceControlNet):
+        found.append(KEY.format(control.number))
+        control = control.previous_controlnet
+    return frozenset(found) if control is None else None
+
+
 def check(loaded, width: int) -> None:
     """Refuse what is not a ControlNet whose context is as wide as face tokens."""
     remedy = "Load InstantID's own ControlNet (`ControlNetModel/diffusion_pytorch_model.safetensors`)."

@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 import comfy.samplers
 import torch
 
-from . import chunk_tags
-from .face_control import FaceControlNet
-
-TAG = "same_subject_branch"
-"""Chunk tag: (branch, place of this conditioning among those that the branch asked for)."""
+from .pooled_controls import TAG, Controls, latents_of
 
 
 @dataclass(eq=False)
@@ -112,19 +108,12 @@ def predict_together(asked: dict[int, dict]) -> dict[int, list]:
         conds = first["conds"], first["input"], first["sigma"], first["model_options"]
         return {number: comfy.samplers.calc_cond_batch(first["model"], *conds)}
     latents = {number: args["input"] for number, args in asked.items()}
-    same = all(x is first["input"] for x in latents.values())
-    conds, controls = [], {}
-    for number, args in asked.items():
-        for place, entries in enumerate(args["conds"]):
-            tagged = None
-            if entries is not None:
-                tagged = [chunk_tags.tagged(entry, TAG, (number, place)) for entry in entries]
-                for entry in tagged:
-                    if entry.get("control") is not None:
-                        control = entry["control"]
-                        entry["control"] = controls.setdefault(_kind(control), _Control(control, None if same else latents))
-            conds.append(tagged)
-    options = {**first["model_options"], "model_function_wrapper": _for_chunks(first["model_options"], None if same else latents)}
+    if all(x is first["input"] for x in latents.values()):
+        latents = None
+    given = [(number, place, cond) for number, args in asked.items() for place, cond in enumerate(args["conds"])]
+    controls = Controls((entry.get("control") for _, _, cond in given for entry in cond or ()), latents)
+    conds = [cond and [controls.tagged(entry, number, place) for entry in cond] for number, place, cond in given]
+    options = {**first["model_options"], "model_function_wrapper": _for_chunks(first["model_options"], latents)}
     out = comfy.samplers.calc_cond_batch(first["model"], conds, first["input"], first["sigma"], options)
     answers, start = {}, 0
     for number, args in asked.items():
@@ -142,48 +131,11 @@ def _for_chunks(model_options: dict, latents: dict[int, torch.Tensor] | None) ->
 
     def call(apply_model, args: dict):
         c = dict(args["c"])
-        tags = c.pop(TAG)
-        x, kept = _latents_of(tags, args["input"], latents), [place for _, place in tags]
+        chunks = c.pop(TAG)
+        x, kept = latents_of(chunks, args["input"], latents), [chunk.place for chunk in chunks]
         c["transformer_options"] = {**c["transformer_options"], "cond_or_uncond": kept}
         if previous is not None:
             return previous(apply_model, {**args, "input": x, "c": c, "cond_or_uncond": kept})
         return apply_model(x, args["timestep"], **c)
 
     return call
-
-
-def _latents_of(tags: Sequence[tuple[int, int]], x: torch.Tensor, latents: dict[int, torch.Tensor] | None) -> torch.Tensor:
-    if latents is None:
-        return x
-    own = torch.cat([latents[number] for number, _ in tags]).to(x)
-    if own.shape != x.shape:
-        raise ValueError(
-            "Concept Scene: the UNet was called on parts of the picture or of the batch, by area conditioning or context "
-            "windows. Use masks instead of areas, or set `continue_from` to `blend`."
-        )
-    return own
-
-
-def _kind(control) -> tuple:
-    """Equal for ControlNets that can run as one. Face ControlNets get their faces chunk by chunk, so any alike can."""
-    if control is None:
-        return ()
-    if not isinstance(control, FaceControlNet):
-        return (id(control),)
-    settings = (id(control.control_model), control.number, control.strength, control.timestep_percent_range)
-    return (*settings, *_kind(control.previous_controlnet))
-
-
-class _Control:
-    """A ControlNet for a batch of several branches: it sees each chunk's own latents. One object for one ControlNet."""
-
-    def __init__(self, control, latents: dict[int, torch.Tensor] | None):
-        self._control, self._latents = control, latents
-
-    def __getattr__(self, name: str):
-        return getattr(self._control, name)
-
-    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        tags = cond[TAG]
-        options = {**transformer_options, "cond_or_uncond": [place for _, place in tags]}
-        return self._control.get_control(_latents_of(tags, x_noisy, self._latents), t, cond, batched_number, options)

@@ -132,10 +132,10 @@ def test_scenes_of_one_two_and_four_people_have_all_their_rows(of_scenes):
 def test_a_scene_is_compared_with_the_same_branches_one_after_the_other(of_scenes):
     for k in (1, 2, 4):
         row = of_scenes[f"scene_{k}"]
-        assert row["bound"] == 1.05 and row["predicted"] == 1
+        assert row["bound"] == 1.05
+        assert 1 <= row["predicted"] < 1.01, "the background's rows of a batch attend to a face too, with weight 0"
         assert row["against_unet_calls"] == [2] * (k + 1) and row["against_control_calls"] == [2] * k
-        assert sum(row["unet_calls"]) == 2 * (k + 1) and row["control_calls"] == [2 * k]
-        assert k == 1 or len(row["unet_calls"]) < k + 1
+        assert row["unet_calls"] == [2 * (k + 1)] and row["control_calls"] == [2 * k]
 
 
 def test_identities_are_compared_with_the_host_alone_on_as_many_rows(of_scenes):
