@@ -300,7 +300,8 @@ def test_a_command_that_is_stopped_lets_its_child_clean_up(tmp_path, which):
 
 
 PARENT = """
-import subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 sys.path.insert(0, sys.argv[1])
 import pack; pack.load()
 from same_subject.dev import host
