@@ -105,7 +105,7 @@ class ConceptScene(io.ComfyNode):
                     "continue_from",
                     options=list(algorithm.CONTINUE_FROM),
                     tooltip="What a concept's next step starts from. Blend: the blended picture; any sampler. Own: its own "
-                    "latents, as the paper lists it; euler and ddim only.",
+                    "latents, as the paper lists it, which keeps identities better; euler and ddim only.",
                 ),
                 io.Int.Input(
                     "last_steps",
