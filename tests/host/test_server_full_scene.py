@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from same_subject.dev import server
+from same_subject.dev import pack, server
 from same_subject.nodes.concepts import masks as pipeline
 from same_subject.tests.host import checkpoints, graphs
 from same_subject.tests.host.graphs import changed, link, node
@@ -275,3 +275,61 @@ def test_what_is_wrong_is_said_by_its_node_with_the_remedy_and_the_server_goes_o
     for part in parts:
         assert part in " ".join(caught.value.reason.split())
     assert len(ready.run(finding(grow=len(what)))["saved_masks"]["images"]) == 2
+
+
+STAND_INS = {
+    "CheckpointLoaderSimple": {"ckpt_name": "scene.safetensors"},
+    "ConceptDetectorLoader": {"file": "planted"},
+    "ConceptSegmenterLoader": {"file": "tiny.pth"},
+    "IdentityLoader": {"adapter": "scene.bin", "control_net": "face.safetensors"},
+    "IdentityFaceAnalysis": {"files": "any", "device": "cpu"},
+    "ConceptFind": {"phrases": "a green man\na blue woman"},
+    "ConceptMasks": {"overlaps": "nearest box"},
+    "EmptyLatentImage": {"width": WIDTH, "height": HEIGHT},
+    "ImageScaleToTotalPixels": {"megapixels": 160 * 320 / 2**20},
+    "KSampler": {"steps": 2},
+}
+"""What differs in the workflows that ship with the pack, by node: files, and what the planted ones can find."""
+PICTURES = {
+    "Your base picture": "base.png",
+    "Mask of the first person": "left.png",
+    "Mask of the second person": "right.png",
+    "Portrait of the first person": "anna.png",
+    "Portrait of the second person": "bert.png",
+}
+"""By the title of the node that loads it."""
+
+
+def shipped(name, **pictures):
+    """A workflow of two people as it ships, on the stand-ins. A random model paints no faces: the base picture is a file."""
+    graph = json.loads((pack.ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    for one in graph.values():
+        title = one.pop("_meta")["title"]
+        one["inputs"] |= STAND_INS.get(one["class_type"], {})
+        if one["class_type"] == "LoadImage":
+            one["inputs"]["image"] = pictures.get(title, PICTURES[title])
+    painted = [key for key, one in graph.items() if one["class_type"] == "VAEDecode" and not feeds_a_saver(graph, key)]
+    for key in painted:
+        graph[key] = node("LoadImage", image="base.png")
+    return graph
+
+
+def feeds_a_saver(graph, key):
+    return any(one["class_type"] == "SaveImage" and one["inputs"]["images"][0] == key for one in graph.values())
+
+
+@pytest.mark.parametrize("name", ("scene_sdxl_two_people", "scene_sdxl_own_masks"))
+def test_the_workflows_of_two_people_run_as_they_ship(ready, name):
+    for side, columns in {"left": slice(0, 320), "right": slice(320, 640)}.items():
+        drawn = torch.full((320, 640, 4), 255, dtype=torch.uint8)
+        drawn[:, columns, 3] = 0  # what the mask editor paints becomes transparent
+        Image.fromarray(drawn.numpy()).save(ready.base / f"{side}.png")
+        ready.upload(ready.base / f"{side}.png")
+    portrait = "Portrait of the second person"
+    pictures = []
+    for graph in (shipped(name), shipped(name, **{portrait: "cyd.png"})):
+        (saver,) = [key for key, one in graph.items() if one["class_type"] == "SaveImage"]
+        (entry,) = ready.run(graph)[saver]["images"]
+        pictures.append(graphs.open_picture(ready, entry))
+    assert pictures[0].size == ((WIDTH, HEIGHT) if name == "scene_sdxl_two_people" else (320, 160))
+    assert pictures[0].tobytes() != pictures[1].tobytes(), "a portrait of another person gives another picture"
