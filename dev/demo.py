@@ -138,7 +138,8 @@ def run_scene(host, options, started):
     prompts = [node["inputs"]["text"] for node in graph.values() if node["class_type"] == "CLIPTextEncode"]
     toys = sorted(DEMO_PICTURES.glob("toy_*.png"))
     sheet = options.output / "contact_sheet.png"
-    draw_contact_sheet(sheet, [("Subjects", toys, spread(phrases, len(toys))), ("Scene", files, spread(prompts[:1], len(files)))])
+    captions = [*spread(phrases, len(toys)), *spread(prompts[:1], len(files))]
+    draw_contact_sheet(sheet, [("Two subjects, and a scene with both", [*toys, *files], captions)])
     about = {"seed": node_of(graph, "PrimitiveInt")["inputs"]["value"], "prompts": prompts[:1], "phrases": phrases}
     write_report(host, options, about, files, started, run_seconds)
 
