@@ -98,7 +98,7 @@ def test_a_missing_file_is_named_with_its_folders_and_where_to_get_it(monkeypatc
         _, extensions = folder_paths.folder_names_and_paths[category]
         monkeypatch.setitem(folder_paths.folder_names_and_paths, category, ([str(tmp_path)], extensions))
     for node, file, url in (
-        (nodes.LoadGroundingDino, "groundingdino_swint_ogc.pth", "https://github.com/IDEA-Research/GroundingDINO/"),
+        (nodes.LoadGroundingDino, "groundingdino_swint_ogc.pth", "https://huggingface.co/ShilongLiu/GroundingDINO/"),
         (nodes.LoadGroundingDino, "grounding-dino-tiny", "https://huggingface.co/IDEA-Research/grounding-dino-tiny/"),
         (nodes.LoadSegmentAnything, "sam_vit_b_01ec64.pth", "https://dl.fbaipublicfiles.com/segment_anything/"),
     ):
