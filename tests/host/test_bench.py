@@ -13,7 +13,7 @@ from same_subject.tests.tiny import identities, models
 from same_subject.tests.tiny.sets import gap
 
 TIMES = {"coupling_2", "coupling_3", "coupling_4", "three_branches", "references_only"}
-ROUNDING = 1e-4
+ROUNDING = 2e-4
 VISIBLE = 100 * ROUNDING
 
 
