@@ -47,10 +47,9 @@ class Subject:
 def held_out(number: int) -> Subject:
     """Subject ``number`` of the held-out ones; shapes and scenes take turns."""
     generator = torch.Generator().manual_seed(HELD_OUT + number)
-    shape, scene = number % len(world.SHAPES), number // len(world.SHAPES) % len(world.SCENES)
+    shape, scene = world.take_turns(number)
     subjects = world.draw_subjects(1 + DISTRACTORS, generator, shape)
-    places = torch.randint(len(world.SCENES) - 1, (VIEWS,), generator=generator)
-    places += (places >= scene).long()  # no reference shows the scene that is asked for
+    places = world.other_scenes(scene, VIEWS, generator)  # no reference shows the scene that is asked for
     views, _ = world.draw(subjects[[0] * VIEWS], world.draw_poses(VIEWS, generator), places, generator)
     asked = torch.full((1 + DISTRACTORS,), scene)
     candidates, masks = world.draw(subjects, world.draw_poses(1 + DISTRACTORS, generator), asked, generator)

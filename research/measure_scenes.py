@@ -49,10 +49,9 @@ class Pair:
 
 def held_out(number: int) -> Pair:
     generator = torch.Generator().manual_seed(HELD_OUT + number)
-    shape, scene = number % len(world.SHAPES), number // len(world.SHAPES) % len(world.SCENES)
+    shape, scene = world.take_turns(number)
     subjects = world.draw_subjects(2 + DISTRACTORS, generator, shape)
-    places = torch.randint(len(world.SCENES) - 1, (2,), generator=generator)
-    places += (places >= scene).long()
+    places = world.other_scenes(scene, 2, generator)
     views, _ = world.draw(subjects[:2], world.draw_poses(2, generator), places, generator)
     asked = torch.full((len(subjects),), scene)
     candidates, masks = world.draw(subjects, world.draw_poses(len(subjects), generator), asked, generator)

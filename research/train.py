@@ -70,11 +70,11 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
             print(caption)
     elif stage == "finder":
         finder.train(folder, steps, rate, seed)
+    elif stage == "scene":
+        train_scenes.train(folder, steps, rate, seed)
     else:
-        if stage == "scene":
-            train_scenes.train(folder, steps, rate, seed)
-        else:
-            train_denoiser.train(folder, stage, steps, rate, seed)
+        train_denoiser.train(folder, stage, steps, rate, seed)
+    if stage in export.FILES:
         export.export(folder, stage, export.FILES[stage])
 
 

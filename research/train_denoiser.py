@@ -43,11 +43,10 @@ class Latents:
         poses = anchor.towards(world.draw_poses(rows, self.generator), spread)
         scenes = torch.randint(len(world.SCENES), (rows,), generator=self.generator)
         picture, _ = world.draw(subjects, poses, scenes, self.generator)
-        with runs.mixed_precision():
-            mean = self.vae.quant_conv(self.vae.encoder((picture * 2 - 1).to(runs.device()))).float().cpu().chunk(2, dim=1)[0]
+        mean = encode(self.vae, picture)
         places = (self.next + torch.arange(count)) % len(self.latents)
         self.latents[places] = mean.unflatten(0, (count, VIEWS))
-        self.captions[places] = (subjects.shape * len(world.SCENES) + scenes).unflatten(0, (count, VIEWS))
+        self.captions[places] = caption_number(subjects.shape, scenes).unflatten(0, (count, VIEWS))
         self.next = int(self.next + count) % len(self.latents)
 
     def fill(self, spread: float) -> None:
@@ -59,6 +58,19 @@ class Latents:
         rows = torch.randint(len(self.latents), (sets,), generator=self.generator)
         views = torch.rand(sets, VIEWS, generator=self.generator).argsort(dim=1)[:, :pictures]
         return (self.latents[rows[:, None], views] * self.scale).flatten(0, 1), self.captions[rows[:, None], views].flatten()
+
+
+@torch.no_grad()
+def encode(vae, picture: torch.Tensor) -> torch.Tensor:
+    """The mean latents [B, 4, h, w], not scaled, of pictures [B, 3, H, W] in 0..1."""
+    with runs.mixed_precision():
+        moments = vae.quant_conv(vae.encoder((picture * 2 - 1).to(runs.device())))
+    return moments.float().cpu().chunk(2, dim=1)[0]
+
+
+def caption_number(shape: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+    """The place of a caption in `all_captions`."""
+    return shape * len(world.SCENES) + scene
 
 
 def all_captions() -> list[str]:

@@ -31,19 +31,22 @@ NO_IDENTITY, NO_ADAPTER, NO_TEXT = 0.25, 0.4, 0.1
 
 def adapter(unet: torch.nn.Module, seed: int = 4) -> adapters.Adapter:
     """InstantID's networks, made small, for the cross-attention layers of ``unet``."""
-    layers = identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=unet)))
     torch.manual_seed(seed)
     resampler = Resampler(WIDTH, DEPTH, TOKENS, FEATURES, nets.UNET["context_dim"], 4 * WIDTH)
     torch.nn.init.normal_(resampler.latents, std=WIDTH**-0.5)
-    return adapters.Adapter(resampler, nets.UNET["context_dim"], [layer.channels for layer in layers])
+    return adapters.Adapter(resampler, nets.UNET["context_dim"], [layer.channels for layer in layers_of(unet)])
+
+
+def layers_of(unet: torch.nn.Module) -> list[adapters.Layer]:
+    """The cross-attention layers of a bare UNet, in the adapter's order."""
+    return identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=unet)))
 
 
 def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, weight: torch.Tensor) -> dict:
     """Transformer options that add identities [B, FEATURES] with ``weight`` [B] in every cross-attention layer."""
-    layers = identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=unet)))
     tokens, share = adapter.image_proj(embedding[:, None]), weight[:, None, None]
     patches = {}
-    for layer, pair in zip(layers, adapter.ip_adapter.values()):
+    for layer, pair in zip(layers_of(unet), adapter.ip_adapter.values()):
 
         def cross(q, k, v, options, pair=pair):
             def attend(q, k, v):
@@ -81,7 +84,7 @@ class Pool:
         toys = world.draw_subjects(count, generator)
         if self.toys == 1:
             picture, _ = world.draw(toys, world.draw_poses(count, generator), scenes, generator)
-            captions = toys.shape * len(world.SCENES) + scenes
+            captions = train_denoiser.caption_number(toys.shape, scenes)
         else:
             other = world.draw_subjects(count, generator)
             twins = replace(toys, shape=other.shape)
@@ -91,9 +94,8 @@ class Pool:
         shown = torch.randint(len(world.SCENES), (count,), generator=generator)
         view, mask = world.draw(toys, world.draw_poses(count, generator), shown, generator)
         rows = (torch.arange(count) + self.next) % len(self.latents)
-        with runs.mixed_precision():
-            mean = self.vae.quant_conv(self.vae.encoder((picture * 2 - 1).to(runs.device()))).float().cpu().chunk(2, dim=1)[0]
-        self.latents[rows], self.captions[rows], self.present[rows] = mean, captions, present.float()
+        self.latents[rows] = train_denoiser.encode(self.vae, picture)
+        self.captions[rows], self.present[rows] = captions, present.float()
         self.embeddings[rows] = self.finder.embed(*finders.squares(view.to(runs.device()), mask.to(runs.device()))).cpu()
         self.next = int(self.next + count) % len(self.latents)
 
@@ -116,21 +118,29 @@ SINGLES = len(world.SHAPES) * len(world.SCENES)
 
 def pair_number(first: torch.Tensor, second: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
     """The caption of two toys, counted after those of one toy (`all_captions`)."""
-    return SINGLES + (first * len(world.SHAPES) + second) * len(world.SCENES) + scene
+    return SINGLES + train_denoiser.caption_number(first * len(world.SHAPES) + second, scene)
 
 
 def all_captions() -> list[str]:
     """All captions of one toy and of two, in the order of their numbers."""
     shapes, scenes = range(len(world.SHAPES)), range(len(world.SCENES))
     pairs = [world.pair_caption(one, other, scene) for one in shapes for other in shapes for scene in scenes]
-    return [*(world.caption(shape, scene) for shape in shapes for scene in scenes), *pairs]
+    return [*train_denoiser.all_captions(), *pairs]
 
 
-def loss(nets_by_name: dict, states: torch.Tensor, batch: tuple, schedule: torch.Tensor, generator) -> tuple:
+def denoise(networks: dict, noisy, timestep, text, embedding, weight) -> torch.Tensor:
+    """The predicted noise [B, 4, h, w] on the CPU, with identities [B, FEATURES] at ``weight`` [B]. text: states [B, 77, D]."""
+    place = runs.device()
+    with runs.mixed_precision():
+        options = identity_patches(networks["unet"], networks["adapter"], embedding.to(place), weight.to(place))
+        predicted = networks["unet"](noisy.to(place), timestep.float().to(place), text, transformer_options=options)
+    return predicted.float().cpu()
+
+
+def loss(networks: dict, states: torch.Tensor, batch: tuple, schedule: torch.Tensor, generator) -> tuple:
     """Squared error of the noise on all rows, and that of rows with an identity. states: [captions + 1, 77, D]."""
-    unet, adapter = nets_by_name["unet"], nets_by_name["adapter"]
     latents, captions, embedding, present = batch
-    rows, place = len(latents), runs.device()
+    rows = len(latents)
     # Looks are decided at high noise: a timestep is drawn in proportion to itself.
     timestep = (torch.rand(rows, generator=generator).sqrt() * len(schedule)).long()
     noise = torch.randn(latents.shape, generator=generator)
@@ -138,29 +148,24 @@ def loss(nets_by_name: dict, states: torch.Tensor, batch: tuple, schedule: torch
     silent = torch.rand(rows, generator=generator) < NO_TEXT
     present = present * ~(silent & (torch.rand(rows, generator=generator) < 0.5))
     plain = (present == 0) & (torch.rand(rows, generator=generator) < NO_ADAPTER)
-    text = states[torch.where(silent, len(states) - 1, captions).to(place)]
-    with runs.mixed_precision():
-        options = identity_patches(unet, adapter, (embedding * present[:, None]).to(place), (~plain).float().to(place))
-        predicted = unet(noisy.to(place), timestep.float().to(place), text, transformer_options=options)
-    error = (predicted.float().cpu() - noise).square().mean(dim=(1, 2, 3))
+    text = states[torch.where(silent, len(states) - 1, captions).to(runs.device())]
+    predicted = denoise(networks, noisy, timestep, text, embedding * present[:, None], (~plain).float())
+    error = (predicted - noise).square().mean(dim=(1, 2, 3))
     return error.mean(), error.detach()[present > 0]
 
 
 @torch.no_grad()
-def following(nets_by_name: dict, states, batch, schedule) -> float:
+def following(networks: dict, states, batch, schedule) -> float:
     """How much the right identity helps at a high noise level: error with another's over error with its own, less 1."""
     latents, captions, embedding, present = (part[batch[3] > 0] for part in batch)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(99))
     timestep = torch.full((len(latents),), 700)
-    noisy, place = objective.add_noise(latents, noise, schedule[timestep]).to(runs.device()), runs.device()
-    errors = []
-    for identity in (embedding, embedding.roll(1, dims=0)):
-        with runs.mixed_precision():
-            options = identity_patches(nets_by_name["unet"], nets_by_name["adapter"], identity.to(place), present.to(place))
-            states_of = states[captions.to(place)]
-            predicted = nets_by_name["unet"](noisy, timestep.float().to(place), states_of, transformer_options=options)
-        errors.append(F.mse_loss(predicted.float().cpu(), noise))
-    return (errors[1] / errors[0] - 1).item()
+    noisy, text = objective.add_noise(latents, noise, schedule[timestep]), states[captions.to(runs.device())]
+    own, other = (
+        F.mse_loss(denoise(networks, noisy, timestep, text, identity, present), noise)
+        for identity in (embedding, embedding.roll(1, dims=0))
+    )
+    return (other / own - 1).item()
 
 
 def train(folder: str, steps: int, rate: float, seed: int = 0) -> None:

@@ -95,6 +95,17 @@ def draw_poses(count: int, generator: torch.Generator) -> Poses:
     )
 
 
+def take_turns(number: int) -> tuple[int, int]:
+    """Shape and scene of held-out case ``number``: each shape in one scene, then in the next."""
+    return number % len(SHAPES), number // len(SHAPES) % len(SCENES)
+
+
+def other_scenes(scene: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """``count`` random scenes [B] that are not ``scene``."""
+    places = torch.randint(len(SCENES) - 1, (count,), generator=generator)
+    return places + (places >= scene).long()
+
+
 def caption(shape: int, scene: int) -> str:
     """What a caption says of a picture: shape and scene."""
     return f"a photo of a {SHAPES[shape]} {SCENES[scene]}"

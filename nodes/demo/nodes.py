@@ -8,6 +8,11 @@ from ..host import demo_model, demo_pictures, demo_tools, folders, sockets
 from . import config
 
 
+def _stamps(*paths) -> tuple:
+    """What changes when one of these files does."""
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+
+
 class LoadDemoModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -47,8 +52,7 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        files = [folders.demo_path(file), *demo_pictures.paths(demo_pictures.REFERENCES)]
-        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+        return _stamps(folders.demo_path(file), *demo_pictures.paths(demo_pictures.REFERENCES))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
@@ -97,8 +101,7 @@ class LoadDemoTools(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        files = [folders.demo_path(file, demo_tools.NODE), *demo_pictures.paths(demo_pictures.TOYS)]
-        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+        return _stamps(folders.demo_path(file, demo_tools.NODE), *demo_pictures.paths(demo_pictures.TOYS))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

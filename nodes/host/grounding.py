@@ -119,8 +119,8 @@ def load(path: Path) -> Detector:
 def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The network with these weights, under published names, in float32 for evaluation. Every weight must fit.
 
-    It stays in float32 whatever the host chose for diffusion models: with weights in float16 or bfloat16 it gives NaN, and
-    under autocast to bfloat16 it finds other boxes, because places compete closely for its queries.
+    It stays in float32 whatever the host chose for diffusion models: in half precision small networks gave NaN or other
+    boxes, because places compete closely for its queries.
     """
     from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 
