@@ -77,14 +77,19 @@ class Bench:
             self.torch.cuda.synchronize()
 
 
+def trim():
+    """Give freed memory that the allocator keeps back to the system, where it can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 class ResidentPeak:
     """The most memory that this process held during a `with` block, above what it held before, in bytes."""
 
     def __enter__(self):
         import psutil
 
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)  # or freed memory that the allocator keeps would hide a part
+        trim()  # or freed memory that the allocator keeps would hide a part
         self.process = psutil.Process()
         self.before = self.most = self.process.memory_info().rss
         self.stopped = threading.Event()

@@ -69,6 +69,12 @@ def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold
             f"Find Concepts: every box of `{phrase}` in {picture} fits `{found.rival}` better (its best score was "
             f"{found.best_score:.3f}, `box_threshold` is {box_threshold:.3f}). Describe the two by different words, or {remedy}"
         )
+    if found.best_score > box_threshold:
+        return (
+            f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best box has a score of {found.best_score:.3f}, "
+            "but no word of the phrase is above `text_threshold`. Lower it, use other words, or set `if_missing` to "
+            f"`{EMPTY}`."
+        )
     return (
         f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best score was {found.best_score:.3f}, but "
         f"`box_threshold` is {box_threshold:.3f}. To go on, {remedy}"

@@ -65,7 +65,7 @@ class ConceptBranch(io.ComfyNode):
             given, missing = ("`model` from JeDi", "`joint_set`") if joint else ("`joint_set`", "`model` from JeDi")
             raise ValueError(f"Concept Branch: concept {number} has a {given} but no {missing}. Connect both, or neither.")
         if mask is not None:
-            mask = mask.reshape(-1, *mask.shape[-2:])
+            mask = mask.reshape(-1, *mask.shape[-2:]).cpu()
             if not mask.any():
                 raise ValueError(
                     f"Concept Branch: the mask of concept {number} is black everywhere. White is where the concept is."
@@ -131,14 +131,20 @@ class ConceptScene(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, continue_from):
         if continue_from is not None and continue_from not in algorithm.CONTINUE_FROM:
-            given = " or ".join(f"`{choice}`" for choice in algorithm.CONTINUE_FROM)
-            return f"Concept Scene: `continue_from` is `{continue_from}`, but needs to be {given}."
+            return wrong_mode(continue_from)
         return True
 
     @classmethod
     def execute(cls, model, branches, continue_from, last_steps, feather, concepts=None) -> io.NodeOutput:
+        if continue_from not in algorithm.CONTINUE_FROM:  # another node gave it
+            raise ValueError(wrong_mode(continue_from))
         check_places(branches, concepts)
         return io.NodeOutput(Scene(branches, concepts, continue_from, last_steps, feather).install(model))
+
+
+def wrong_mode(continue_from) -> str:
+    needed = " or ".join(f"`{choice}`" for choice in algorithm.CONTINUE_FROM)
+    return f"Concept Scene: `continue_from` is `{continue_from}`, but needs to be {needed}."
 
 
 def check_places(chain: tuple, concepts) -> None:

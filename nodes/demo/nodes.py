@@ -45,7 +45,8 @@ class LoadDemoModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file):
         try:
-            demo_model.describe(folders.demo_path(file))
+            if file is not None:  # None is what another node will give
+                demo_model.describe(folders.demo_path(file))
         except ValueError as problem:
             return str(problem)
         return True
@@ -94,7 +95,8 @@ class LoadDemoTools(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file):
         try:
-            demo_tools.check(folders.demo_path(file, demo_tools.NODE))
+            if file is not None:
+                demo_tools.check(folders.demo_path(file, demo_tools.NODE))
         except ValueError as problem:
             return str(problem)
         return True

@@ -21,14 +21,17 @@ from comfy.patcher_extension import WrappersMP
 
 from ..concepts import algorithm
 from ..concepts.scene import Concepts
+from ..identity.placement import Placement
 from ..joint.layout import JointSet
-from . import scene_checks
+from . import face_control, scene_checks
 from .identity_sampling import CHOSEN, IdentitySampling
 from .own_latents import STACKED, algorithm_1
 from .pooling import Pool
 
 KEY = scene_checks.KEY
 MOST_CONCEPTS = 16
+MOST_STRETCH = 1.1
+"""How much masks may be stretched in one direction more than in the other to fit the latents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,12 @@ class Scene:
         if self.concepts is None:
             masks = [branch.mask for branch in self.branches]
             return algorithm.weights_of_masks(masks, rows, height, width, self.feather)
+        high, wide = self.concepts.masks.shape[-2:]
+        if max(wide * height, high * width) > MOST_STRETCH * min(wide * height, high * width):
+            raise ValueError(
+                f"Concept Scene: `concepts` were found on a picture of {wide}x{high} pixels, but the latents have another shape, "
+                f"{width}x{height}. Paint a picture of the shape that they were found on."
+            )
         weights = algorithm.background_first(*self.concepts.weights(height, width))
         if weights.shape[1] not in (1, rows):
             raise ValueError(
@@ -265,7 +274,26 @@ def assign_identities(background, concepts: Sequence[_Concept], branches: Sequen
     background.conds = _named(background.conds, ())
     for concept in concepts:
         if concept.number in shared:
-            concept.original_conds = _named(concept.original_conds, (shared.index(concept.number),))
+            mine = shared.index(concept.number)
+            for entry in concept.original_conds["positive"]:
+                _check_faces(entry, identities, mine, concept.number)
+            concept.original_conds = _named(concept.original_conds, (mine,))
+
+
+def _check_faces(entry: dict, identities: Sequence[Placement], mine: int, concept: int) -> None:
+    """Raise if a face ControlNet of this concept has the face of another concept's identity."""
+    for face in () if CHOSEN in entry else face_control.faces_of(entry):
+        same = [number for number, one in enumerate(identities) if _equal(one.projection.tokens, face.tokens)]
+        if same and mine not in same:
+            raise ValueError(
+                f"Concept Scene: concept {concept} has the face of identity {same[0] + 1} in its Identity ControlNet, but it "
+                f"gets identity {mine + 1} (counted from 1 along the Apply Identity nodes). Put the Apply Identity nodes in the "
+                "order of the Concept Branch chain."
+            )
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.float().cpu(), other.float().cpu(), rtol=1e-3, atol=1e-4)
 
 
 def _named(conds: dict[str, list[dict]], identities: tuple[int, ...]) -> dict[str, list[dict]]:

@@ -26,7 +26,8 @@ def register() -> None:
         names = (name, *OTHER_FOLDERS[name])
         known = [path for each in names for path in folder_paths.folder_names_and_paths.get(each, ([], set()))[0]]
         own = [os.path.join(folder_paths.models_dir, each) for each in names]
-        folder_paths.folder_names_and_paths[name] = (list(dict.fromkeys([*known, *own])), extensions)
+        _, wanted_by_others = folder_paths.folder_names_and_paths.get(name, ([], set()))
+        folder_paths.folder_names_and_paths[name] = (list(dict.fromkeys([*known, *own])), {*wanted_by_others, *extensions})
 
 
 def detector_names() -> list[str]:
@@ -42,7 +43,7 @@ def detector_names() -> list[str]:
 
 def segmenter_names() -> list[str]:
     """Segment Anything files that are there, then those that could be fetched."""
-    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(SEGMENTERS)]
+    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(SEGMENTERS) if name.endswith(".pth")]
     return list(dict.fromkeys([*given, *catalogue.files(f"models/{SEGMENTERS}")]))
 
 

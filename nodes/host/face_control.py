@@ -138,6 +138,11 @@ def apply(conditionings: Sequence[list], loaded, strength: float, start: float, 
     return result
 
 
+def faces_of(values: dict) -> list[Face]:
+    """The faces of the face ControlNets on a conditioning entry."""
+    return [tag.cond for key, tag in values.get("model_conds", {}).items() if key.startswith(KEY.format(""))]
+
+
 def chain_length(control) -> int:
     """How many face ControlNets a chain has."""
     count = 0

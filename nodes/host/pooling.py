@@ -2,7 +2,8 @@
 
 `Pool.step` starts each branch's step, one inside the other, up to the moment when it asks for its predictions; so
 every hook of other nodes acts on its branch as in a plain run. The innermost then answers all that share a model
-with one `calc_cond_batch`, which the host cuts into as many calls of the UNet as memory needs.
+with one `calc_cond_batch`, which the host cuts into as many calls of the UNet as memory needs. Only patches that
+look for one positive and one negative chunk in a batch get each branch's batch by itself.
 """
 
 from __future__ import annotations
@@ -91,10 +92,18 @@ class Pool:
         """Predictions of all branches, those of one model in one batch."""
         groups: dict = {}
         for number in self.asked:
-            groups.setdefault(self._patcher(number), []).append(number)
-        for patcher, numbers in groups.items():
+            patcher = self._patcher(number)
+            groups.setdefault((patcher, number if wants_pairs(patcher) else None), []).append(number)
+        for (patcher, _), numbers in groups.items():
             self.asked[numbers[0]]["model"].current_patcher = patcher
             self.answers |= predict_together({number: self.asked[number] for number in numbers})
+
+
+def wants_pairs(patcher) -> bool:
+    """Whether a ModelPatcher has patches that expect one positive and one negative chunk: the host's NAGuidance."""
+    patches = patcher.model_options["transformer_options"].get("patches", {})
+    every = (function for functions in patches.values() for function in functions)
+    return any((getattr(function, "__module__", None) or "").endswith("nodes_nag") for function in every)
 
 
 def predict_together(asked: dict[int, dict]) -> dict[int, list]:

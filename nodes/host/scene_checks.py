@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 import comfy.sampler_helpers
 import comfy.samplers
@@ -57,10 +58,37 @@ def check_guider(guider, branches: Sequence) -> None:
             "Concept Scene: a conditioning has hooks (LoRA or model hooks), which cannot be registered for several branches at "
             "once. Remove them, or load the checkpoint a second time with the LoRA and connect it to that Concept Branch."
         )
+    check_models(guider.model_patcher, branches)  # nodes behind Concept Scene may have changed the model
+    _check_records([guider.model_patcher, *(branch.model or guider.model_patcher for branch in branches)])
 
 
 def is_joint(model) -> bool:
     return bool(model.get_wrappers(WrappersMP.OUTER_SAMPLE, sampling.KEY))
+
+
+def _check_records(models: Sequence) -> None:
+    """Refuse functions that carry what they saw of a branch on to their next call, if several of the models have them."""
+    met: list[Callable] = []
+    for model in models:
+        for kind in ("sampler_pre_cfg_function", "sampler_post_cfg_function"):
+            for function in model.model_options.get(kind, ()):
+                name = _keeps_a_record(function)
+                if name and function in met:
+                    raise ValueError(
+                        f"Concept Scene: {name} is on a model of several branches, but remembers one branch only, so that it "
+                        "would mix them. Remove it."
+                    )
+                met.append(function)
+
+
+def _keeps_a_record(function: Callable) -> str | None:
+    """The name of a node of the host whose function does so."""
+    module = getattr(function, "__module__", None) or ""
+    if module.endswith("nodes_sag"):
+        return "Self-Attention Guidance"
+    if module.endswith("nodes_apg") and inspect.getclosurevars(function).nonlocals.get("momentum"):
+        return "Adaptive Projected Guidance with momentum"
+    return None
 
 
 def _check_clones(one, other, number: int) -> None:

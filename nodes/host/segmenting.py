@@ -54,7 +54,7 @@ def _masks(patcher, picture: torch.Tensor, boxes: tuple[Box | None, ...]) -> tor
     if places:
         predictor = SamPredictor(patcher.model.sam)
         predictor.set_image((picture * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy())
-        corners = torch.tensor([boxes[place].corners for place in places], device=patcher.load_device)
+        corners = torch.tensor([boxes[place].corners for place in places], device=predictor.device)
         corners = predictor.transform.apply_boxes_torch(corners, picture.shape[:2])
         found, _, _ = predictor.predict_torch(point_coords=None, point_labels=None, boxes=corners, multimask_output=False)
         masks[places] = found[:, 0].float().cpu()
@@ -74,7 +74,10 @@ def missing_package() -> str | None:
 
 
 def load(path: Path) -> Segmenter:
-    """A segmenter from an original `.pth` file. Raises with the file's name, what is wrong with it, and the remedy."""
+    """A segmenter from an original `.pth` file. Raises with the file's name, what is wrong with it, and the remedy.
+
+    It stays in float32: the package's prompt encoder mixes precisions and fails in any other.
+    """
     problem = missing_package()
     if problem:
         raise RuntimeError(problem)

@@ -46,9 +46,10 @@ class LoadInstantID(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter, control_net):
-        try:
-            identity_files.adapter_path(adapter)
-            if control_net != identity_files.NO_CONTROL:
+        try:  # None is what another node will give
+            if adapter is not None:
+                identity_files.adapter_path(adapter)
+            if control_net not in (None, identity_files.NO_CONTROL):
                 identity_files.control_path(control_net)
         except ValueError as problem:
             return str(problem)
@@ -231,7 +232,8 @@ class FaceKeypoints(io.ComfyNode):
             chosen = choose_all("Face Keypoints", face_analysis, list(image), choice)
         else:
             chosen = choose_in_masks("Face Keypoints", face_analysis, image, mask.reshape(-1, *mask.shape[-2:]), choice)
-        return io.NodeOutput(torch.stack([keypoints.draw([one.keypoints], one.width, one.height) for one in chosen]))
+        size = image.shape[2], image.shape[1]
+        return io.NodeOutput(torch.stack([keypoints.draw([one.keypoints] if one else [], *size) for one in chosen]))
 
 
 def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.Choice) -> list[faces.Face]:
@@ -242,18 +244,26 @@ def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.
     return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names)]
 
 
-def choose_in_masks(node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: faces.Choice) -> list[faces.Face]:
-    """The face that is meant inside each mask [M, h, w] of pictures [B, H, W, 3]; a single one of either serves for all."""
+def choose_in_masks(
+    node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: faces.Choice
+) -> list[faces.Face | None]:
+    """The face that is meant inside each mask [M, h, w] of pictures [B, H, W, 3]; a single one of either serves for all.
+
+    None for a mask that is black everywhere: that of an empty concept.
+    """
     count = max(len(pictures), len(masks))
     if {len(pictures), len(masks)} - {1, count}:
         raise ValueError(
             f"{node}: `mask` has {len(masks)} masks, but `image` has {len(pictures)} pictures. Give one picture, one mask, or as "
-            "many masks as pictures."
+            "many masks as pictures; paint a scene with faces one picture at a time, with a seed each."
         )
     found = [analysis.faces(picture) for picture in pictures]
     chosen = []
     for number in range(count):
         picture, mask = number % len(pictures), number % len(masks)
+        if not masks[mask].any():
+            chosen.append(None)
+            continue
         names = (f"picture {picture + 1} of {len(pictures)}", f"mask {mask + 1} of {len(masks)} (counted from 1)")
         chosen.append(faces.choose_inside(found[picture], masks[mask], choice, node, *names))
     return chosen
@@ -296,7 +306,7 @@ def as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
     """[M, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
     if mask is None:
         return None
-    mask = mask.reshape(-1, *mask.shape[-2:])
+    mask = mask.reshape(-1, *mask.shape[-2:]).cpu()
     if not mask.any():
         raise ValueError(f"{node}: `mask` is black everywhere, so the identity would act nowhere. White marks where it acts.")
     return mask

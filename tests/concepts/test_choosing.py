@@ -42,6 +42,8 @@ def test_a_phrase_that_finds_nothing_is_refused_with_its_best_score_and_the_thre
         ValueError, match="nothing was found for `a zebra` in picture 0: its best score was 0.123, but `box_threshold` is 0.350"
     ):
         choose(["a zebra"], {"a zebra": Found([], 0.1234)})
+    with pytest.raises(ValueError, match="its best box has a score of 0.400, but no word .* Lower it"):
+        choose(["a zebra"], {"a zebra": Found([], 0.4)})
     with pytest.raises(ValueError, match="every box of `a boy` in picture 0 fits `a man` better"):
         choose(["a boy"], {"a boy": Found([], 0.5, "a man")})
     with pytest.raises(ValueError, match="3 boxes found for `a man` in picture 0, but 2 concepts with `index` 2 need 4"):

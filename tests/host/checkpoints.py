@@ -1,8 +1,19 @@
-"""Files with random weights that the stock loaders take: SD1.5 with a UNet of one level or of three, and a ControlNet."""
+"""Files with random weights that the stock loaders take.
+
+SD1.5 with a UNet of one level or of three and a ControlNet; and SDXL and its ControlNet in full size.
+"""
+
+import json
+import os
+from pathlib import Path
 
 import torch
+from same_subject.dev.benchmark import measuring
+from same_subject.dev.benchmark import models as full_size
 from same_subject.tests.tiny import identities
 
+USE_SDXL = bool(os.environ.get("SAME_SUBJECT_SDXL"))
+"""Whether the tests of whole scenes were asked to run on SDXL in full size."""
 UNET = {
     "image_size": 32,
     "in_channels": 4,
@@ -62,42 +73,66 @@ VAE = {
 
 def save_sd15(path, unet=UNET):
     """Write a checkpoint (about 450 MB; 850 MB with LEVELS) and return its path. Needs the host."""
-    import comfy.ops
-    from comfy.clip_model import CLIPTextModel
-    from comfy.ldm.models.autoencoder import AutoencoderKL
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from safetensors.torch import save_file
 
-    with torch.device("meta"):  # only the shapes are wanted
-        networks = {
-            "model.diffusion_model.": UNetModel(**unet, device="meta"),
-            "cond_stage_model.transformer.": CLIPTextModel(CLIP, torch.float16, "meta", comfy.ops.disable_weight_init),
-            "first_stage_model.": AutoencoderKL(embed_dim=4, ddconfig=dict(VAE)),
-        }
-    state, generator = {}, torch.Generator().manual_seed(0)
-    for prefix, network in networks.items():
-        state |= {prefix + name: value for name, value in random_state(network, generator).items()}
+    state = random_state("model.diffusion_model.", UNetModel(**unet, device="meta"))
+    state |= random_state("cond_stage_model.transformer.", text_model(CLIP)) | random_state("first_stage_model.", autoencoder())
     save_file(state, str(path))
     return path
 
 
-def save_control(path, seed=1):
-    """Write a ControlNet for LEVELS in the published (diffusers) layout (about 240 MB) and return its path. Needs the host."""
-    import comfy.cldm.cldm
+def save_sdxl(path):
+    """Write a checkpoint of SDXL's full size (6.9 GB) and return its path. Needs the host."""
+    import comfy.sdxl_clip
+    import comfy.supported_models
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from safetensors.torch import save_file
 
-    config = {key: value for key, value in CONTROL.items() if key not in ("out_channels", "transformer_depth_output")}
-    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **config, device="meta")
-    state = random_state(network, torch.Generator().manual_seed(seed))
-    save_file(identities.published_control(state, CONTROL), str(path))
+    large = json.loads(Path(comfy.sdxl_clip.__file__).with_name("clip_config_bigg.json").read_text())
+    text = random_state("clip_l.transformer.", text_model(CLIP)) | random_state("clip_g.transformer.", text_model(large))
+    recipe = comfy.supported_models.SDXL(dict(full_size.UNETS["sdxl"]))
+    state = random_state("model.diffusion_model.", UNetModel(**full_size.UNETS["sdxl"], device="meta"))
+    state |= recipe.process_clip_state_dict_for_saving(text) | random_state("first_stage_model.", autoencoder())
+    save_file({name: value.contiguous() for name, value in state.items()}, str(path))
+    del state, text
+    measuring.trim()  # the server that reads the file needs the memory
     return path
 
 
-def random_state(network, generator):
+def text_model(config):
+    """A text encoder of which only the shapes count."""
+    import comfy.ops
+    from comfy.clip_model import CLIPTextModel
+
+    return CLIPTextModel(config, torch.float16, "meta", comfy.ops.disable_weight_init)
+
+
+def autoencoder():
+    """The autoencoder of Stable Diffusion, of which only the shapes count."""
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    with torch.device("meta"):
+        return AutoencoderKL(embed_dim=4, ddconfig=dict(VAE))
+
+
+def save_control(path, config=CONTROL, seed=1):
+    """Write a ControlNet for LEVELS (about 240 MB), or for another UNet, in the published (diffusers) layout. Needs the host."""
+    import comfy.cldm.cldm
+    from safetensors.torch import save_file
+
+    shapes = {key: value for key, value in config.items() if key not in ("out_channels", "transformer_depth_output")}
+    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **shapes, device="meta")
+    save_file(identities.published_control(random_state("", network, seed), config), str(path))
+    return path
+
+
+def random_state(prefix, network, seed=0):
     """Weights in half precision for a network of which only the shapes count; they keep the size of activations."""
-    state = {}
+    state, generator = {}, torch.Generator().manual_seed(seed)
     for name, weight in network.state_dict().items():
         bound = (3 / max(1, weight[0].numel())) ** 0.5 if weight.ndim > 1 else 0.0
         value = torch.empty(weight.shape).uniform_(-bound, bound, generator=generator)
-        state[name] = (value + (weight.ndim == 1 and name.endswith("weight"))).half()  # 1 for the scale of a norm
+        # 1 for the scale of a norm
+        state[prefix + name] = (value + (weight.ndim == 1 and name.endswith("weight"))).half()
     return state

@@ -37,11 +37,13 @@ def live():
     """
     from PIL import Image
     from same_subject.dev import server
+    from same_subject.tests.host import checkpoints
     from same_subject.tests.tiny import models
 
     host = hosts.Host(Path(COMFYUI_PATH), Path(sys.executable), hosts.cache_folder() in Path(COMFYUI_PATH).parents)
     tools = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}  # optional packages of the nodes
-    with server.Server(host, variables=tools) as running:
+    arguments = ["--bf16-unet"] if checkpoints.USE_SDXL else []  # the host's choice for a CPU, float32, takes 16 GB
+    with server.Server(host, arguments, variables=tools) as running:
         folder = running.base / "models" / "jedi_demo"
         tiny = models.save_demo(folder / "tiny.safetensors").read_bytes()
         models.save_demo(folder / "other_order.safetensors", **{"jedi.channel_order": "mask, noisy, reference"})

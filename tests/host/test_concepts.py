@@ -110,6 +110,19 @@ def test_a_missing_file_is_named_with_its_folders_and_where_to_get_it(monkeypatc
     assert nodes.LoadGroundingDino.validate_inputs(None) is True
 
 
+def test_folders_keep_what_other_nodes_look_for_in_them(monkeypatch, tmp_path):
+    known = ([str(tmp_path)], {".safetensors"})
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, concept_files.SEGMENTERS, known)
+    monkeypatch.delitem(folder_paths.filename_list_cache, concept_files.SEGMENTERS, raising=False)
+    concept_files.register()
+    folders, extensions = folder_paths.folder_names_and_paths[concept_files.SEGMENTERS]
+    assert str(tmp_path) in folders and extensions == {".safetensors", ".pth"}
+    for name in ("sam2.safetensors", "sam_mine.pth"):
+        (tmp_path / name).touch()
+    names = concept_files.segmenter_names()
+    assert "sam_mine.pth" in names and "sam2.safetensors" not in names
+
+
 @pytest.fixture
 def sam_file(tmp_path):
     pytest.importorskip("segment_anything", reason="segment-anything is not among the test tools")

@@ -150,6 +150,7 @@ def test_inputs_that_cannot_work_are_refused_with_a_remedy(folder, unet):
     adapter = load("ip-adapter.bin")
     assert "`start_percent` is 0.8, after `end_percent` 0.2" in ApplyIdentity.validate_inputs(0.8, 0.2)
     assert IdentityControlNet.validate_inputs(0.2, None) is True
+    assert LoadInstantID.validate_inputs(None, None) is True, "another node will give the names"
     with pytest.raises(ValueError, match="`mask` is black everywhere"):
         ApplyIdentity.execute(unet, adapter, identity(0), 0.8, 0.0, 1.0, torch.zeros(1, 8, 8))
     with pytest.raises(ValueError, match="Identity: no picture was given"):
@@ -198,6 +199,8 @@ def test_keypoints_inside_a_mask_are_those_of_the_face_there():
     pair = torch.zeros(2, 64, 64, 3)
     assert torch.equal(drawn(pair, HALVES[:1]), torch.stack((small, small)))
     assert torch.equal(drawn(pair, HALVES), torch.stack((small, large)))
+    empty = torch.stack((HALVES[0], torch.zeros(32, 32)))
+    assert torch.equal(drawn(picture, empty), torch.stack((small, torch.zeros(64, 64, 3)))), "an empty concept has no face"
 
 
 def test_a_mask_without_a_face_and_masks_that_do_not_fit_the_pictures_are_refused():

@@ -1,5 +1,7 @@
 """What a concept of a scene can be, and what the sampler of a scene can be: next to a plain run of each branch."""
 
+import importlib
+
 import comfy.controlnet
 import comfy.samplers
 import pytest
@@ -180,16 +182,10 @@ def test_an_inpainting_mask_and_a_base_picture_count_for_every_branch(unet, cont
     assert gap(result, plain) < ROUNDING
     assert gap(result[..., 4:, :], latent["samples"][..., 4:, :]) < ROUNDING
     assert gap(result, latent["samples"]) > VISIBLE
-    part = sample(install(unet, chain, continue_from), latent={"samples": sets.pictures(1)}, denoise=0.5)
-    assert (
-        gap(
-            part,
-            sample(
-                unet, latent={"samples": sets.pictures(1)}, denoise=0.5, positive=chain[0].positive, negative=chain[0].negative
-            ),
-        )
-        < ROUNDING
-    )
+    half = {"latent": {"samples": sets.pictures(1)}, "denoise": 0.5}
+    part = sample(install(unet, chain, continue_from), **half)
+    assert gap(part, sample(unet, positive=chain[0].positive, negative=chain[0].negative, **half)) < ROUNDING
+    assert gap(part, sample(unet, **half)) > VISIBLE
 
 
 def test_own_refuses_samplers_that_keep_a_history_or_draw_noise(unet):
@@ -231,6 +227,31 @@ def test_the_nodes_chain_branches_into_a_model(unet):
     assert [len(x) for x in calls.inputs] == [6] * scenes.STEPS, "the scene's own model shares the batch"
 
 
+PATCHES = {
+    "nag": ("nag", "NAGuidance", (5.0, 0.5, 1.5)),
+    "pag": ("pag", "PerturbedAttentionGuidance", (3.0,)),
+    "apg": ("apg", "APG", (1.0, 5.0, 0.0)),
+    "momentum": ("apg", "APG", (1.0, 5.0, 0.5)),
+    "sag": ("sag", "SelfAttentionGuidance", (0.5, 2.0)),
+}
+"""Nodes of the host that patch a model: the module, the class and its values."""
+
+
+def patched(name, model):
+    module, node, values = PATCHES[name]
+    return getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), node).execute(model, *values).result[0]
+
+
+@pytest.mark.parametrize("continue_from", ("blend", "own"))
+@pytest.mark.parametrize("name", ("nag", "pag", "apg"))
+def test_patches_of_the_host_act_on_each_branch_as_on_a_plain_run(unet, name, continue_from):
+    chain = branches(2)
+    together = sample(install(patched(name, unet), chain, continue_from))
+    apart = tuple(with_model(one, patched(name, unet)) for one in chain)
+    assert gap(together, sample(install(patched(name, unet), apart, continue_from))) < ROUNDING
+    assert gap(together, sample(install(unet, chain, continue_from))) > VISIBLE
+
+
 def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
     chain, case = branches(2), sets.case(generated=1)
     bare = tuple(Branch(one.positive, one.negative) for one in chain)
@@ -239,6 +260,10 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
     lora = unet.clone()
     lora.add_patches({"diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_v.weight": ("diff", (torch.ones(64, 64),))})
     scene_model = install(unet, chain)
+    with_clone = install(unet, (with_model(chain[0], unet.clone()),))
+    behind = with_clone.clone()
+    behind.patches, behind.patches_uuid = lora.patches, lora.patches_uuid
+    wide = scene.Concepts(("a dog", "a cat"), ((None, None),), torch.ones(1, 2, 8, 16) / 2, 0.0)
     wrong = {
         "concept 1 has no place. Connect a `mask`": lambda: ConceptScene.execute(unet, bare, "blend", 0, 0.0),
         "concept 1 has a mask too. Disconnect one": lambda: ConceptScene.execute(unet, chain, "blend", 0, 0.0, concepts),
@@ -255,6 +280,17 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
             install(unet, (with_model(branches(1, rows=2)[0], jedi, case.joint_set),)), rows=2
         ),
         "mask of concept 1 has 2 pictures, but the latent batch has 1": lambda: sample(install(unet, branches(1, rows=2))),
+        "concept 1 is another concept's or the scene's with other weights": lambda: sample(behind),
+        "found on a picture of 16x8 pixels, but the latents have another shape, 8x8": lambda: sample(
+            ConceptScene.execute(unet, bare, "blend", 0, 0.0, wide).result[0]
+        ),
+        "`continue_from` is `theirs`, but needs to be `blend` or `own`": lambda: ConceptScene.execute(
+            unet, chain, "theirs", 0, 0.0
+        ),
+        "Self-Attention Guidance is on a model of several branches": lambda: sample(patched("sag", install(unet, chain))),
+        "Adaptive Projected Guidance with momentum is on a model of several": lambda: sample(
+            install(patched("momentum", unet), chain)
+        ),
         "a conditioning has hooks": lambda: sample(
             install(unet, (Branch([[None, {"hooks": comfy.hooks.HookGroup()}]], chain[0].negative, None, chain[0].mask),))
         ),

@@ -200,6 +200,38 @@ def test_people_in_one_call_equal_people_in_calls_of_their_own(studio, count, mo
     assert max(faces) <= 3 and sum(faces) == 2 * 2 * count
 
 
+@pytest.mark.parametrize("last_steps", (0, 1))
+def test_people_equal_the_listing_with_a_plain_run_for_each_person_and_step(studio, last_steps):
+    unet = studio[0]
+    chain, placed = crowd(studio, (0, 1))
+    plain = tuple(with_model(one, IdentitySampling((person,)).install(unet)) for one, person in zip(chain, placed))
+    expected = listing(unet, plain, last_steps, steps=2, kind="sdxl")
+    model = IdentitySampling(placed).install(unet)
+    assert gap(sample(install(model, chain, "own", last_steps), steps=2, kind="sdxl"), expected) < ROUNDING
+    others, other_people = crowd(studio, (0, 100))
+    other = install(IdentitySampling(other_people).install(unet), others, "own", last_steps)
+    assert gap(sample(other, steps=2, kind="sdxl"), expected) > VISIBLE
+
+
+@pytest.mark.parametrize("continue_from", ("blend", "own"))
+def test_one_person_with_a_full_mask_equals_plain_instantid(studio, continue_from):
+    unet = studio[0]
+    (branch,), placed = crowd(studio, (0,))
+    model, full = IdentitySampling(placed).install(unet), Branch(branch.positive, branch.negative, None, torch.ones(1, 8, 8))
+    plain = identities.sample(model, branch.positive, branch.negative)
+    assert gap(identities.sample(install(model, (full,), continue_from)), plain) < ROUNDING
+    assert gap(identities.sample(unet), plain) > VISIBLE
+
+
+def test_identities_in_another_order_than_their_faces_are_refused(studio):
+    chain, placed = crowd(studio, (0, 1))
+    model = install(IdentitySampling(placed[::-1]).install(studio[0]), chain)
+    with pytest.raises(ValueError, match="concept 1 has the face of identity 2 in its Identity ControlNet.*in the order of the"):
+        identities.sample(model)
+    twins = install(IdentitySampling((placed[0], placed[0])).install(studio[0]), (chain[0], crowd(studio, (0,))[0][0]))
+    assert identities.sample(twins).isfinite().all(), "one person twice"
+
+
 def test_other_networks_paint_their_own_concepts(unet):
     other = models.model("sd15", seed=7)
     chain = branches(2)

@@ -3,6 +3,9 @@
 Every loader is the real one. What it loads stands in: the checkpoint, the ControlNet (in the published layout) and
 InstantID's adapter have random weights; Grounding DINO (finds green and blue), Segment Anything (cuts out what is
 not grey) and the face pack (finds red squares) are planted.
+
+The checkpoint is of SD1.5's family, because one of SDXL takes gigabytes. With SAME_SUBJECT_SDXL=1 these tests run on SDXL,
+its ControlNet and InstantID's 70 layers in full size: they need 12 GB of disk and 20 GB of memory.
 """
 
 import json
@@ -14,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack, server
+from same_subject.dev.benchmark import models as full_size
 from same_subject.nodes.concepts import masks as pipeline
 from same_subject.tests.host import checkpoints, graphs
 from same_subject.tests.host.graphs import changed, link, node
@@ -30,6 +34,9 @@ FACES = (4, 4, 0.8, 0.3), (5, 14, 0.8, 0.3)
 PEOPLE = {"anna": (4, 4, 0.9, 1.0), "bert": (9, 12, 0.8, 0.3), "cyd": (6, 9, 1.0, 0.6)}
 WIDTH, HEIGHT, STEPS = 128, 64, 3
 ROUNDING = 1e-4
+CONTEXT, CHANNELS, INNER, GAIN = 768, checkpoints.LEVELS_CROSS_ATTENTION, 64, 3.0
+if checkpoints.USE_SDXL:
+    CONTEXT, CHANNELS, INNER, GAIN = 2048, [640] * 4 + [1280] * 50 + [640] * 6 + [1280] * 10, 1280, 15.0
 
 
 def base(*faces):
@@ -48,11 +55,16 @@ def ready(live):
     folders = {name: models / name for name in ("checkpoints", "instantid", "controlnet", "sams", "grounding-dino")}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)
-    checkpoint = checkpoints.save_sd15(folders["checkpoints"] / "scene.safetensors", checkpoints.LEVELS)
-    control = checkpoints.save_control(folders["controlnet"] / "face.safetensors")
-    for name, width in {"scene": checkpoints.LEVELS["context_dim"], "narrow": identities.WIDTH}.items():
-        state = identities.adapter_state(width=width, channels=checkpoints.LEVELS_CROSS_ATTENTION)
-        torch.save(state, folders["instantid"] / f"{name}.bin")
+    large = [folders["checkpoints"] / "scene.safetensors", folders["controlnet"] / "face.safetensors"]
+    if checkpoints.USE_SDXL:
+        checkpoints.save_sdxl(large[0])
+        checkpoints.save_control(large[1], full_size.UNETS["sdxl"])
+    else:
+        checkpoints.save_sd15(large[0], checkpoints.LEVELS)
+        checkpoints.save_control(large[1])
+    for name, width in {"scene": CONTEXT, "narrow": identities.WIDTH}.items():
+        large.append(folders["instantid"] / f"{name}.bin")
+        torch.save(identities.adapter_state(width=width, channels=CHANNELS, inner=INNER, gain=GAIN), large[-1])
     torch.save(planted_segmenting.segment_anything().state_dict(), folders["sams"] / "tiny.pth")
     planted_grounding.save_folder(folders["grounding-dino"] / "planted")
     face_models.save_pack(models / "insightface" / "models" / "antelopev2")
@@ -63,8 +75,8 @@ def ready(live):
         Image.fromarray((pixels * 255).round().byte().numpy()).save(live.base / f"{name}.png")
         live.upload(live.base / f"{name}.png")
     yield live
-    checkpoint.unlink()
-    control.unlink()
+    for file in large:
+        file.unlink()
 
 
 def _save_broken(folders):
@@ -241,7 +253,7 @@ def wrong_graphs():
             "another seed",
         ),
         "a ControlNet for wider face tokens": (
-            scene(adapter="narrow.bin"), "IdentityControl", "takes a context of width [768], but face tokens have 64",
+            scene(adapter="narrow.bin"), "IdentityControl", f"takes a context of width [{CONTEXT}], but face tokens have 64",
             "Load InstantID's own ControlNet",
         ),
         "a file that is no ControlNet": (

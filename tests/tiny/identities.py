@@ -80,8 +80,13 @@ def published_control(state: dict[str, torch.Tensor], config: dict) -> dict[str,
     return published
 
 
-def adapter_state(seed: int = 2, width: int = WIDTH, channels=None, gain: float = 3.0) -> dict[str, dict[str, torch.Tensor]]:
-    """The published file's dict at tiny sizes: 51 tensors in `image_proj`, 140 in `ip_adapter`. gain: of values."""
+def adapter_state(
+    seed: int = 2, width: int = WIDTH, channels=None, gain: float = 3.0, inner: int = 64
+) -> dict[str, dict[str, torch.Tensor]]:
+    """The published file's dict at tiny sizes: 51 tensors in `image_proj`, 140 in `ip_adapter`.
+
+    gain: of values. inner: width of the resampler, 1280 in the published file.
+    """
     generator = torch.Generator().manual_seed(seed)
     channels = [64] * 4 + [128] * 50 + [64] * 6 + [128] * 10 if channels is None else channels
 
@@ -91,17 +96,17 @@ def adapter_state(seed: int = 2, width: int = WIDTH, channels=None, gain: float 
     def vector(size: int, mean: float = 0.0) -> torch.Tensor:
         return mean + 0.1 * torch.randn(size, generator=generator)
 
-    image = {"latents": torch.randn(1, 16, 64, generator=generator)}
-    image |= {"proj_in.weight": weight(64, 512), "proj_in.bias": vector(64)}
+    image = {"latents": torch.randn(1, 16, inner, generator=generator)}
+    image |= {"proj_in.weight": weight(inner, 512), "proj_in.bias": vector(inner)}
     for number in range(4):
         start = f"layers.{number}."
-        image |= {f"{start}0.{norm}.weight": vector(64, 1.0) for norm in ("norm1", "norm2")}
-        image |= {f"{start}0.{norm}.bias": vector(64) for norm in ("norm1", "norm2")}
-        image |= {f"{start}0.to_q.weight": weight(64, 64), f"{start}0.to_kv.weight": weight(128, 64)}
-        image |= {f"{start}0.to_out.weight": weight(64, 64)}
-        image |= {f"{start}1.0.weight": vector(64, 1.0), f"{start}1.0.bias": vector(64)}
-        image |= {f"{start}1.1.weight": weight(256, 64), f"{start}1.3.weight": weight(64, 256)}
-    image |= {"proj_out.weight": weight(width, 64), "proj_out.bias": vector(width)}
+        image |= {f"{start}0.{norm}.weight": vector(inner, 1.0) for norm in ("norm1", "norm2")}
+        image |= {f"{start}0.{norm}.bias": vector(inner) for norm in ("norm1", "norm2")}
+        image |= {f"{start}0.to_q.weight": weight(inner, inner), f"{start}0.to_kv.weight": weight(2 * inner, inner)}
+        image |= {f"{start}0.to_out.weight": weight(inner, inner)}
+        image |= {f"{start}1.0.weight": vector(inner, 1.0), f"{start}1.0.bias": vector(inner)}
+        image |= {f"{start}1.1.weight": weight(4 * inner, inner), f"{start}1.3.weight": weight(inner, 4 * inner)}
+    image |= {"proj_out.weight": weight(width, inner), "proj_out.bias": vector(width)}
     image |= {"norm_out.weight": vector(width, 1.0), "norm_out.bias": vector(width)}
     pairs = {}
     for number, size in enumerate(channels):
