@@ -28,7 +28,7 @@ STAGES = {
     "single": (1000, 8e-4),
     "joint": (8400, 6e-4),
     "finder": (450, 2e-3),
-    "scene": (3600, 6e-4),
+    "scene": (7600, 6e-4),
     "pictures": (0, 0.0),
 }
 """Steps and learning rate of each stage, in order; the last one draws the demos' pictures."""

@@ -24,10 +24,12 @@ def figures():
     return {name: {key: sum(one[key] for one in scores) / SCENES for key in scores[0]} for name, scores in found.items()}
 
 
-def test_each_subject_is_found_in_its_own_mask_and_not_in_the_others(figures):
-    assert figures["blend"]["own_mask_top1"] >= 0.25
-    assert figures["blend"]["other_mask_top1"] <= 0.13
-    assert figures["blend"]["own_mask_top1"] > figures["no identities"]["own_mask_top1"] + 0.2
+@pytest.mark.parametrize("mode, least", (("blend", 0.3), ("own", 0.5)))
+def test_each_subject_is_found_in_its_own_mask_and_not_in_the_others(figures, mode, least):
+    """The bars are lower than those of the README's 200 scenes, because these are few and have fewer steps."""
+    assert figures[mode]["own_mask_top1"] >= least
+    assert figures[mode]["other_mask_top1"] <= 0.13
+    assert figures[mode]["own_mask_top1"] > figures["no identities"]["own_mask_top1"] + 0.2
 
 
 def test_both_modes_keep_identities_apart_better_than_one_model_without_masks(figures):

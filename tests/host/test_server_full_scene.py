@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack, server
+from same_subject.dev.benchmark import measuring
 from same_subject.dev.benchmark import models as full_size
 from same_subject.nodes.concepts import masks as pipeline
 from same_subject.tests.host import checkpoints, graphs
@@ -65,6 +66,7 @@ def ready(live):
     for name, width in {"scene": CONTEXT, "narrow": identities.WIDTH}.items():
         large.append(folders["instantid"] / f"{name}.bin")
         torch.save(identities.adapter_state(width=width, channels=CHANNELS, inner=INNER, gain=GAIN), large[-1])
+    measuring.trim()  # the server that reads the files needs the memory
     torch.save(planted_segmenting.segment_anything().state_dict(), folders["sams"] / "tiny.pth")
     planted_grounding.save_folder(folders["grounding-dino"] / "planted")
     face_models.save_pack(models / "insightface" / "models" / "antelopev2")
