@@ -217,6 +217,15 @@ class FaceKeypoints(io.ComfyNode):
                     tooltip="Only faces whose centre is white count: a concept's mask, so that its face is drawn. Of several "
                     "masks on one picture, such as those of Concept Masks, each gives a keypoint picture.",
                 ),
+                io.Int.Input(
+                    "concept",
+                    default=0,
+                    min=0,
+                    max=99,
+                    optional=True,
+                    tooltip="With the masks of Concept Masks: the concept whose faces are drawn, one a picture, from 1. 0 takes "
+                    "the masks as they come.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -226,12 +235,20 @@ class FaceKeypoints(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, face_analysis, image, face, number, x, y, mask=None) -> io.NodeOutput:
+    def execute(cls, face_analysis, image, face, number, x, y, mask=None, concept=0) -> io.NodeOutput:
         choice = faces.Choice(face, number, x, y)
+        if mask is None and concept:
+            raise ValueError(
+                f"Face Keypoints: `concept` is {concept}, but no `mask` is connected. Connect `masks` of Concept Masks, or set "
+                "`concept` to 0."
+            )
         if mask is None:
             chosen = choose_all("Face Keypoints", face_analysis, list(image), choice)
         else:
-            chosen = choose_in_masks("Face Keypoints", face_analysis, image, mask.reshape(-1, *mask.shape[-2:]), choice)
+            masks = mask.reshape(-1, *mask.shape[-2:])
+            masks = masks_of(concept, masks, len(image)) if concept else masks
+            place = f"the mask of concept {concept}" if concept else ""
+            chosen = choose_in_masks("Face Keypoints", face_analysis, image, masks, choice, place)
         size = image.shape[2], image.shape[1]
         return io.NodeOutput(torch.stack([keypoints.draw([one.keypoints] if one else [], *size) for one in chosen]))
 
@@ -244,18 +261,29 @@ def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.
     return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names)]
 
 
+def masks_of(concept: int, masks: torch.Tensor, pictures: int) -> torch.Tensor:
+    """One concept's masks [B, h, w], counted from 1, of those of all K concepts of B ``pictures`` [B K, h, w]."""
+    count, rest = divmod(len(masks), pictures)
+    if rest or concept > count:
+        raise ValueError(
+            f"Face Keypoints: `concept` is {concept}, but `mask` has {len(masks)} masks for {pictures} pictures. Connect `masks` "
+            "of Concept Masks, which has one a concept for every picture, and choose one of these concepts."
+        )
+    return masks.reshape(pictures, count, *masks.shape[1:])[:, concept - 1]
+
+
 def choose_in_masks(
-    node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: faces.Choice
+    node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: faces.Choice, place: str = ""
 ) -> list[faces.Face | None]:
     """The face that is meant inside each mask [M, h, w] of pictures [B, H, W, 3]; a single one of either serves for all.
 
-    None for a mask that is black everywhere: that of an empty concept.
+    None for a mask that is black everywhere: that of an empty concept. place: names the mask in errors.
     """
     count = max(len(pictures), len(masks))
     if {len(pictures), len(masks)} - {1, count}:
         raise ValueError(
             f"{node}: `mask` has {len(masks)} masks, but `image` has {len(pictures)} pictures. Give one picture, one mask, or as "
-            "many masks as pictures; paint a scene with faces one picture at a time, with a seed each."
+            "many masks as pictures; or choose one `concept` of all."
         )
     found = [analysis.faces(picture) for picture in pictures]
     chosen = []
@@ -264,7 +292,7 @@ def choose_in_masks(
         if not masks[mask].any():
             chosen.append(None)
             continue
-        names = (f"picture {picture + 1} of {len(pictures)}", f"mask {mask + 1} of {len(masks)} (counted from 1)")
+        names = (f"picture {picture + 1} of {len(pictures)}", place or f"mask {mask + 1} of {len(masks)} (counted from 1)")
         chosen.append(faces.choose_inside(found[picture], masks[mask], choice, node, *names))
     return chosen
 

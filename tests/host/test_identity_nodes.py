@@ -210,3 +210,19 @@ def test_a_mask_without_a_face_and_masks_that_do_not_fit_the_pictures_are_refuse
         drawn(picture, corner)
     with pytest.raises(ValueError, match="Face Keypoints: `mask` has 2 masks, but `image` has 3 pictures. Give one picture"):
         drawn(picture.repeat(3, 1, 1, 1), HALVES)
+    for masks, concept, said in (
+        (HALVES, 3, "`concept` is 3, but `mask` has 2 masks for 1 pictures"),
+        (None, 1, "`concept` is 1, but no `mask` is connected"),
+        (corner, 2, "no face was found inside the mask of concept 2"),
+    ):
+        with pytest.raises(ValueError, match=f"Face Keypoints: {said}"):
+            drawn(picture, masks, concept)
+
+
+def test_a_concept_gets_its_own_face_in_every_picture_of_a_batch():
+    """Concept Masks lists the masks picture by picture."""
+    large, small = (drawing.draw([face_at(*place).keypoints], 64, 64) for place in ((16, 24), (48, 8)))
+    pair, masks = torch.zeros(2, 64, 64, 3), torch.stack((HALVES[1], HALVES[0], HALVES[0], HALVES[1]))
+    assert torch.equal(drawn(pair, masks, 1), torch.stack((large, small)))
+    assert torch.equal(drawn(pair, masks, 2), torch.stack((small, large)))
+    assert torch.equal(drawn(pair[:1], HALVES, 1), small[None]), "of one picture"

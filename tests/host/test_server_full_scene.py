@@ -72,7 +72,7 @@ def ready(live):
     face_models.save_pack(models / "insightface" / "models" / "antelopev2")
     _save_broken(folders)
     pictures = {name: face_models.picture(face) for name, face in PEOPLE.items()}
-    pictures |= {"base": base(*FACES)[0], "one_face": base(FACES[0])[0]}
+    pictures |= {"base": base(*FACES)[0], "one_face": base(FACES[0])[0], "mirrored": base(*FACES)[0].flip(1)}
     for name, pixels in pictures.items():
         Image.fromarray((pixels * 255).round().byte().numpy()).save(live.base / f"{name}.png")
         live.upload(live.base / f"{name}.png")
@@ -120,10 +120,6 @@ def scene(people=("anna", "bert"), continue_from="blend", last_steps=0, words="a
         "checkpoint": node("CheckpointLoaderSimple", ckpt_name=file),
         "instantid": node("IdentityLoader", adapter=adapter, control_net=control_net),
         "analysis": node("IdentityFaceAnalysis", files="any", device="cpu"),
-        "keypoints": node(
-            "IdentityKeypoints", face_analysis=link("analysis"), image=link("base"), mask=link("masks", 1), face="largest",
-            number=0, x=0.5, y=0.5,
-        ),
         "words": node("CLIPTextEncode", clip=link("checkpoint", 1), text=words),
         "null": node("CLIPTextEncode", clip=link("checkpoint", 1), text="blurry"),
     }  # fmt: skip
@@ -140,7 +136,10 @@ def scene(people=("anna", "bert"), continue_from="blend", last_steps=0, words="a
                 start_percent=0.0, end_percent=1.0,
             ),
             f"words{number}": node("CLIPTextEncode", clip=link("checkpoint", 1), text=text),
-            f"place{number}": node("ImageFromBatch", image=link("keypoints"), batch_index=number, length=1),
+            f"place{number}": node(
+                "IdentityKeypoints", face_analysis=link("analysis"), image=link("base"), mask=link("masks", 1), face="largest",
+                number=0, x=0.5, y=0.5, concept=number + 1,
+            ),
             f"control{number}": node(
                 "IdentityControl", positive=link(f"words{number}"), negative=link("null"), control_net=link("instantid", 1),
                 adapter=link("instantid"), identity=link(f"person{number}"), keypoints=link(f"place{number}"), strength=0.8,
@@ -168,6 +167,12 @@ def scene(people=("anna", "bert"), continue_from="blend", last_steps=0, words="a
     return graph
 
 
+def latents_of(live, outputs):
+    """What a run of a scene saved: [rows, 4, h, w]."""
+    (entry,) = outputs["latent"]["latents"]
+    return load_file(live.base / "output" / entry["subfolder"] / entry["filename"])["latent_tensor"]
+
+
 class Painted:
     """A run of a scene: its picture [H, W, 3] in 0 to 1, its latents [4, h, w], and where it has one branch alone [3, h, w].
 
@@ -178,8 +183,7 @@ class Painted:
         outputs = live.run(graph)
         (entry,) = outputs["save"]["images"]
         self.picture = torch.from_numpy(numpy.array(graphs.open_picture(live, entry))) / 255
-        (entry,) = outputs["latent"]["latents"]
-        self.latents = load_file(live.base / "output" / entry["subfolder"] / entry["filename"])["latent_tensor"][0]
+        (self.latents,) = latents_of(live, outputs)
         masks = [graphs.open_picture(live, entry).convert("L") for entry in outputs["saved_masks"]["images"]]
         own = torch.stack([torch.from_numpy(numpy.array(mask)) for mask in masks]) / 255
         weights, background = pipeline.latent_weights(own, HEIGHT // 8, WIDTH // 8, 0.0)
@@ -234,6 +238,21 @@ def test_a_background_that_goes_on_by_itself_is_that_of_the_plain_picture(ready,
     assert background < ROUNDING * plain.latents.std() and min(concepts) > 100 * ROUNDING * plain.latents.std()
 
 
+def test_a_batch_of_base_pictures_gives_a_scene_on_each(ready, runs):
+    """The first row has the noise of a batch of one, and its base picture."""
+    graph = changed(scene(), "empty", batch_size=2)
+    for one in graph.values():
+        one["inputs"] |= {name: link("both") for name, value in one["inputs"].items() if value == link("base")}
+    graph["second"] = node("LoadImage", image="mirrored.png")
+    graph["both"] = node("ImageBatch", image1=link("base"), image2=link("second"))
+    rows = latents_of(ready, ready.run(graph))
+    single = runs(continue_from="blend").latents
+    assert (rows[0] - single).abs().max() < ROUNDING * single.std()
+    other = latents_of(ready, ready.run(changed(graph, "second", image="base.png")))
+    assert (rows[0] - other[0]).abs().max() < ROUNDING * single.std()
+    assert (rows[1] - other[1]).square().mean().sqrt() > 100 * ROUNDING * single.std()
+
+
 def wrong_graphs():
     """By what is wrong: a graph, the node that must say so, and parts of what it must say."""
     twice = finding()
@@ -251,7 +270,7 @@ def wrong_graphs():
             finding(overlaps="best score first"), "ConceptMasks", "lies almost wholly inside that of", "set `overlaps`",
         ),
         "no face in a concept's mask": (
-            changed(scene(), "base", image="one_face.png"), "IdentityKeypoints", "no face was found inside mask 2 of 2",
+            changed(scene(), "base", image="one_face.png"), "IdentityKeypoints", "no face was found inside the mask of concept 2",
             "another seed",
         ),
         "a ControlNet for wider face tokens": (
