@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import sockets
+from ..host import identity_files, sockets
 from ..host.branches import MOST_CONCEPTS, Branch, Scene
 from ..host.scene_checks import is_joint
+from ..identity.placement import Placement
 from . import algorithm
 
 CATEGORY = "Concepts"
@@ -51,12 +52,25 @@ class ConceptBranch(io.ComfyNode):
                 sockets.Branches.Input(
                     "previous", optional=True, tooltip="Concepts from another Concept Branch; they come first."
                 ),
+                sockets.IdentityAdapter.Input("adapter", optional=True, tooltip="With `identity`: from Load InstantID."),
+                sockets.Identity.Input("identity", optional=True, tooltip="For a person: who it is, from Identity."),
+                io.Float.Input(
+                    "weight",
+                    default=0.8,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How much the identity counts next to the text. The authors use 0.8.",
+                ),
             ],
             outputs=[sockets.Branches.Output(display_name="branches", tooltip="For the next Concept Branch, or Concept Scene.")],
         )
 
     @classmethod
-    def execute(cls, positive, negative, mask=None, model=None, joint_set=None, previous=()) -> io.NodeOutput:
+    def execute(
+        cls, positive, negative, mask=None, model=None, joint_set=None, previous=(), adapter=None, identity=None, weight=0.8
+    ) -> io.NodeOutput:
         number = len(previous) + 1
         if number > MOST_CONCEPTS:
             raise ValueError(f"Concept Branch: {number} concepts are chained, but a scene takes at most {MOST_CONCEPTS}.")
@@ -70,7 +84,11 @@ class ConceptBranch(io.ComfyNode):
                 raise ValueError(
                     f"Concept Branch: the mask of concept {number} is black everywhere. White is where the concept is."
                 )
-        return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set)))
+        if (adapter is None) != (identity is None):
+            given, missing = ("`adapter`", "`identity`") if identity is None else ("`identity`", "`adapter`")
+            raise ValueError(f"Concept Branch: concept {number} has an {given} but no {missing}. Connect both, or neither.")
+        person = None if identity is None else Placement(identity_files.project(adapter, identity), weight)
+        return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person)))
 
 
 class ConceptScene(io.ComfyNode):

@@ -80,7 +80,8 @@ class LoadDemoTools(io.ComfyNode):
             ],
             outputs=[
                 sockets.IdentityAdapter.Output(
-                    display_name="adapter", tooltip="Turns a toy into what the model attends to; for Apply Identity."
+                    display_name="adapter",
+                    tooltip="Turns a toy into what the model attends to, in Concept Branch or Apply Identity.",
                 ),
                 sockets.FaceAnalysis.Output(
                     display_name="face_analysis", tooltip="Recognises toys instead of faces; for Identity and Face Keypoints."

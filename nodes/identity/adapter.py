@@ -140,12 +140,12 @@ def _like(state: dict[str, torch.Tensor]) -> Adapter:
         return Adapter(Resampler(width, depth, tokens, embedding, output, inner), output, channels)
 
 
-def check_layers(adapter: Adapter, layers: Sequence[Layer]) -> None:
-    """Refuse a model whose cross-attention layers are not those that the adapter was made for."""
-    given, needed = [layer.channels for layer in layers], adapter.channels
+def check_layers(needed: list[int], layers: Sequence[Layer], node: str = "Apply Identity") -> None:
+    """Refuse a model whose cross-attention layers are not those that an adapter was made for. needed: their channels."""
+    given = [layer.channels for layer in layers]
     if given != needed:
         raise ValueError(
-            f"Apply Identity: the model has {_summary(given)}, but the adapter needs {_summary(needed)}. "
+            f"{node}: the model has {_summary(given)}, but the adapter needs {_summary(needed)}. "
             "Use the kind of checkpoint that the adapter was trained for; InstantID's is for Stable Diffusion XL."
         )
 

@@ -38,7 +38,8 @@ class LoadInstantID(io.ComfyNode):
             ],
             outputs=[
                 sockets.IdentityAdapter.Output(
-                    display_name="adapter", tooltip="Turns a face into what the model attends to; for Apply Identity."
+                    display_name="adapter",
+                    tooltip="Turns a face into what the model attends to, in Concept Branch or Apply Identity.",
                 ),
                 io.ControlNet.Output(display_name="control_net", tooltip="For Identity ControlNet; empty with none."),
             ],
@@ -180,7 +181,7 @@ class IdentityFromPictures(io.ComfyNode):
             ],
             outputs=[
                 sockets.Identity.Output(
-                    display_name="identity", tooltip="The person, for Apply Identity and Identity ControlNet."
+                    display_name="identity", tooltip="The person, for Concept Branch, Apply Identity and Identity ControlNet."
                 ),
                 io.Image.Output(
                     display_name="keypoints", tooltip="The face's keypoints as in the first picture, for Identity ControlNet."
@@ -372,7 +373,7 @@ class ApplyIdentity(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, adapter, identity, weight, start_percent, end_percent, mask=None) -> io.NodeOutput:
-        adapters.check_layers(adapter.adapter, cross_attention_layers(model))
+        adapters.check_layers(adapter.adapter.channels, cross_attention_layers(model))
         mask = as_masks("Apply Identity", mask)
         projection = identity_files.project(adapter, identity)
         new = placement.Placement(projection, weight, mask, start_percent, end_percent)

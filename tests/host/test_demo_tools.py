@@ -68,7 +68,7 @@ def test_a_toy_is_recognised_among_others_of_its_shape(tools):
 def test_the_adapter_fits_the_model_in_the_same_file(tools):
     adapter, _ = tools
     model, *_ = demo_model.load(FILE)
-    adapters.check_layers(adapter.adapter, identity_sampling.cross_attention_layers(model))
+    adapters.check_layers(adapter.adapter.channels, identity_sampling.cross_attention_layers(model))
     assert adapter.adapter.embedding == toys.FEATURES
 
 

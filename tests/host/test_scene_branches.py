@@ -263,6 +263,7 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
     with_clone = install(unet, (with_model(chain[0], unet.clone()),))
     behind = with_clone.clone()
     behind.patches, behind.patches_uuid = lora.patches, lora.patches_uuid
+    person = identities.adapter(), identities.identity()
     wide = scene.Concepts(("a dog", "a cat"), ((None, None),), torch.ones(1, 2, 8, 16) / 2, 0.0)
     wrong = {
         "concept 1 has no place. Connect a `mask`": lambda: ConceptScene.execute(unet, bare, "blend", 0, 0.0),
@@ -274,6 +275,11 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         "with other weights .a LoRA.*Load the checkpoint a second time": lambda: install(unet, (with_model(chain[0], lora),)),
         "`model` from JeDi but no `joint_set`": lambda: ConceptBranch.execute([], [], model=jedi),
         "`joint_set` but no `model` from JeDi": lambda: ConceptBranch.execute([], [], joint_set=case.joint_set),
+        "concept 1 has an `identity` but no `adapter`. Connect both": lambda: ConceptBranch.execute([], [], identity=1),
+        "concept 1 has an `adapter` but no `identity`. Connect both": lambda: ConceptBranch.execute([], [], adapter=1),
+        "Concept Scene: the model has .* but the adapter needs 70 cross-attention layers": lambda: ConceptScene.execute(
+            unet, ConceptBranch.execute([], [], chain[0].mask, None, None, (), *person).result[0], "blend", 0, 0.0
+        ),
         "mask of concept 1 is black everywhere": lambda: ConceptBranch.execute([], [], mask=torch.zeros(1, 8, 8)),
         "at most 16": lambda: ConceptBranch.execute([], [], previous=chain * 8),
         "the joint set of concept 1 has 1 pictures": lambda: sample(

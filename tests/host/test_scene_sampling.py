@@ -1,5 +1,7 @@
 """Scenes of several concepts through the host's own samplers, against plain reference implementations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from same_subject.nodes.host import face_control, identity_files
@@ -213,6 +215,22 @@ def test_people_equal_the_listing_with_a_plain_run_for_each_person_and_step(stud
     assert gap(sample(other, steps=2, kind="sdxl"), expected) > VISIBLE
 
 
+def test_identities_of_branches_equal_identities_on_the_model(studio):
+    """All of them in one call, each on its own concept; some may come from the model, or go on a concept's own model."""
+    unet = studio[0]
+    chain, placed = crowd(studio, (0, 1, 2))
+    expected = identities.sample(install(IdentitySampling(placed).install(unet), chain))
+    everyone = tuple(replace(one, identity=person) for one, person in zip(chain, placed))
+    calls = sets.Calls(unet)
+    assert gap(identities.sample(install(calls.model, everyone)), expected) < ROUNDING
+    assert [len(x) for x in calls.inputs] == [8, 8]
+    mixed = (replace(everyone[0], model=unet.clone()), everyone[1], chain[2])
+    assert gap(identities.sample(install(IdentitySampling(placed[2:]).install(unet), mixed)), expected) < ROUNDING
+    alone = (everyone[0], *crowd(studio, (0, 1, 2))[0][1:])
+    assert gap(identities.sample(install(unet, alone)), expected) > VISIBLE, "the others have no identity"
+    assert not IdentitySampling.on(unet).identities
+
+
 @pytest.mark.parametrize("continue_from", ("blend", "own"))
 def test_one_person_with_a_full_mask_equals_plain_instantid(studio, continue_from):
     unet = studio[0]
@@ -226,7 +244,7 @@ def test_one_person_with_a_full_mask_equals_plain_instantid(studio, continue_fro
 def test_identities_in_another_order_than_their_faces_are_refused(studio):
     chain, placed = crowd(studio, (0, 1))
     model = install(IdentitySampling(placed[::-1]).install(studio[0]), chain)
-    with pytest.raises(ValueError, match="concept 1 has the face of identity 2 in its Identity ControlNet.*in the order of the"):
+    with pytest.raises(ValueError, match="concept 1 has another person's face in its Identity ControlNet.*need the order of the"):
         identities.sample(model)
     twins = install(IdentitySampling((placed[0], placed[0])).install(studio[0]), (chain[0], crowd(studio, (0,))[0][0]))
     assert identities.sample(twins).isfinite().all(), "one person twice"

@@ -114,9 +114,9 @@ def test_another_layout_is_refused_with_what_is_wrong_and_what_is_needed(change,
 
 def test_a_model_with_other_layers_is_refused():
     built = adapters.build(identities.adapter_state(), "file")
-    adapters.check_layers(built, [Layer(("input", 0), 0, channels) for channels in built.channels])
+    adapters.check_layers(built.channels, [Layer(("input", 0), 0, channels) for channels in built.channels])
     with pytest.raises(ValueError, match="the model has 2 cross-attention layers .2 of 64 channels., but the adapter needs 70"):
-        adapters.check_layers(built, [Layer(("input", 0), 0, 64)] * 2)
+        adapters.check_layers(built.channels, [Layer(("input", 0), 0, 64)] * 2)
 
 
 def test_an_embedding_of_another_recogniser_is_refused():
