@@ -11,7 +11,7 @@ Nothing that belongs to a run outlives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import comfy.patcher_extension
@@ -21,11 +21,9 @@ from comfy.patcher_extension import WrappersMP
 
 from ..concepts import algorithm
 from ..concepts.scene import Concepts
-from ..identity import adapter as adapters
 from ..identity.placement import Placement
 from ..joint.layout import JointSet
-from . import face_control, scene_checks
-from .identity_sampling import CHOSEN, IdentitySampling, cross_attention_layers
+from . import scene_checks, scene_identities
 from .own_latents import STACKED, algorithm_1
 from .pooling import Pool
 
@@ -72,10 +70,10 @@ class Scene:
                 "Concept Scene: the model already went through a Concept Scene. Connect the model from before that node, and "
                 "chain all Concept Branch nodes."
             )
-        branches = tuple(replace(one, model=None) if one.model is model else _with_its_identity(one) for one in self.branches)
-        scene = replace(self, branches=branches)
-        scene_checks.check_models(model, branches)
-        model = with_identities(model, [one.identity for one in branches if one.identity is not None]).clone()
+        branches = (replace(one, model=None) if one.model is model else one for one in self.branches)
+        scene = replace(self, branches=tuple(map(scene_identities.on_its_own_model, branches)))
+        scene_checks.check_models(model, scene.branches)
+        model = scene_identities.added(model, [one.identity for one in scene.branches if one.identity is not None]).clone()
         others = model.wrappers.get(WrappersMP.OUTER_SAMPLE, {})
         # First, so that the concepts' runs are beside what other nodes do to the background's, not inside it.
         model.wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [scene.outer_sample], **others}
@@ -112,7 +110,7 @@ class Scene:
         present = [number for number in range(len(self.branches)) if weights[number + 1].any()]
         weights = weights[[0, *(number + 1 for number in present)]]
         concepts = [_Concept(guider, self.branches[number], number + 1, latent_image) for number in present]
-        assign_identities(guider, concepts, self.branches)
+        scene_identities.assign(guider, concepts, self.branches)
         run = Run(guider, tuple(concepts), weights.to(guider.model_patcher.load_device))
         if self.continue_from == algorithm.OWN:
             sampler = algorithm_1(sampler, run.weights, self.last_steps)
@@ -257,68 +255,3 @@ class Run:
         if added:
             options = {**options, "sampler_post_cfg_function": [function for function in given if function in known]}
         return options, added
-
-
-def with_identities(model, added: Sequence[Placement]):
-    """A clone of a ModelPatcher with more identities on it, or itself if there are none to add."""
-    if not added:
-        return model
-    layers = cross_attention_layers(model)
-    for one in added:
-        adapters.check_layers([keys.shape[-1] for keys in one.projection.present.keys], layers, "Concept Scene")
-    return IdentitySampling((*IdentitySampling.on(model).identities, *added)).install(model)
-
-
-def _with_its_identity(branch: Branch) -> Branch:
-    """A branch with its identity on its own model; as it is if it has none of both."""
-    if branch.model is None or branch.identity is None:
-        return branch
-    return replace(branch, model=with_identities(branch.model, [branch.identity]), identity=None)
-
-
-def assign_identities(background, concepts: Sequence[_Concept], branches: Sequence[Branch]) -> None:
-    """Concepts on the background's model get their own identity, or one that was on it before, in order; the background none.
-
-    Conditioning that names its identities keeps them. So all branches share one model, and a batch.
-    """
-    identities = IdentitySampling.on(background.model_patcher).identities
-    if not identities:
-        return
-    shared = {number: branch for number, branch in enumerate(branches, 1) if branch.model is None}
-    owned = {number: identities.index(branch.identity) for number, branch in shared.items() if branch.identity is not None}
-    bare = [number for number in shared if number not in owned]
-    chained = [place for place in range(len(identities)) if place not in owned.values()]
-    if chained and len(chained) != len(bare):
-        raise ValueError(
-            f"Concept Scene: the model has {len(chained)} identities, but {len(bare)} Concept Branch nodes without an identity "
-            "or a model of their own. Connect identities to Concept Branch nodes, or put one Apply Identity for each of them "
-            "before Concept Scene, in the order of the chain."
-        )
-    places = owned | dict(zip(bare, chained))
-    background.conds = _named(background.conds, ())
-    for concept in concepts:
-        if concept.number not in shared:
-            continue
-        mine = places.get(concept.number)
-        for entry in concept.original_conds["positive"]:
-            _check_faces(entry, identities, mine, concept.number)
-        concept.original_conds = _named(concept.original_conds, () if mine is None else (mine,))
-
-
-def _check_faces(entry: dict, identities: Sequence[Placement], mine: int | None, concept: int) -> None:
-    """Raise if a face ControlNet of this concept has the face of another concept's identity."""
-    for face in () if CHOSEN in entry else face_control.faces_of(entry):
-        same = [number for number, one in enumerate(identities) if _equal(one.projection.tokens, face.tokens)]
-        if same and mine not in same:
-            raise ValueError(
-                f"Concept Scene: concept {concept} has another person's face in its Identity ControlNet than it has as its "
-                "identity. Connect one identity to both; Apply Identity nodes need the order of the Concept Branch chain."
-            )
-
-
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one.float().cpu(), other.float().cpu(), rtol=1e-3, atol=1e-4)
-
-
-def _named(conds: dict[str, list[dict]], identities: tuple[int, ...]) -> dict[str, list[dict]]:
-    return {name: [{CHOSEN: identities, **entry} for entry in entries] for name, entries in conds.items()}
