@@ -93,6 +93,7 @@ def test_a_stopped_command_leaves_no_server_behind(tmp_path, which):
     process = subprocess.Popen(
         [*COMMAND, "--steps", "900"], cwd=tmp_path, env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     started = [psutil.Process(process.pid)]
     for line in process.stdout:
