@@ -89,9 +89,14 @@ def adapter_network(kind):
     from same_subject.nodes.identity.adapter import Adapter
     from same_subject.nodes.identity.resampler import Resampler
 
-    base, context, width = UNETS[kind]["model_channels"], UNETS[kind]["context_dim"], RESAMPLER_WIDTH[kind]
-    channels = [2 * base] * 4 + [4 * base] * 50 + [2 * base] * 6 + [4 * base] * 10
-    return Adapter(Resampler(width, 4, 16, 512, context, 4 * width), context, channels)
+    context, width = UNETS[kind]["context_dim"], RESAMPLER_WIDTH[kind]
+    return Adapter(Resampler(width, 4, 16, 512, context, 4 * width), context, adapter_channels(kind))
+
+
+def adapter_channels(kind):
+    """Channels of the 70 cross-attention layers of SDXL's layout, in an adapter's order."""
+    base = UNETS[kind]["model_channels"]
+    return [2 * base] * 4 + [4 * base] * 50 + [2 * base] * 6 + [4 * base] * 10
 
 
 def dtype(torch, device):

@@ -57,7 +57,8 @@ def choose(
 
 
 def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold: float, picture: str) -> str:
-    remedy = f"lower `box_threshold`, use other words, or set `if_missing` to `{EMPTY}`."
+    otherwise = f"use other words, or set `if_missing` to `{EMPTY}`."
+    remedy = f"lower `box_threshold`, {otherwise}"
     if found.boxes:
         needed = f"{concepts} concept{'s' * (concepts > 1)} with `index` {index} need {concepts + index}"
         return (
@@ -72,8 +73,7 @@ def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold
     if found.best_score > box_threshold:
         return (
             f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best box has a score of {found.best_score:.3f}, "
-            "but no word of the phrase is above `text_threshold`. Lower it, use other words, or set `if_missing` to "
-            f"`{EMPTY}`."
+            f"but no word of the phrase is above `text_threshold`. Lower it, {otherwise}"
         )
     return (
         f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best score was {found.best_score:.3f}, but "

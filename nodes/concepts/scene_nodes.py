@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..host import identity_files, sockets
 from ..host.branches import MOST_CONCEPTS, Branch, Scene
 from ..host.scene_checks import is_joint
+from ..identity.nodes import weight_input
 from ..identity.placement import Placement
 from . import algorithm
 
@@ -54,15 +55,7 @@ class ConceptBranch(io.ComfyNode):
                 ),
                 sockets.IdentityAdapter.Input("adapter", optional=True, tooltip="With `identity`: from Load InstantID."),
                 sockets.Identity.Input("identity", optional=True, tooltip="For a person: who it is, from Identity."),
-                io.Float.Input(
-                    "weight",
-                    default=0.8,
-                    min=-1.0,
-                    max=5.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="How much the identity counts next to the text. The authors use 0.8.",
-                ),
+                weight_input(optional=True),
             ],
             outputs=[sockets.Branches.Output(display_name="branches", tooltip="For the next Concept Branch, or Concept Scene.")],
         )

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import demo_model, demo_pictures, demo_tools, folders, sockets
+from ..host import demo_model, demo_pictures, demo_tools, folders, sockets, weights
 from . import config
-
-
-def _stamps(*paths) -> tuple:
-    """What changes when one of these files does."""
-    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -53,7 +48,7 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return _stamps(folders.demo_path(file), *demo_pictures.paths(demo_pictures.REFERENCES))
+        return weights.stamps(folders.demo_path(file), *demo_pictures.paths(demo_pictures.REFERENCES))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
@@ -104,7 +99,7 @@ class LoadDemoTools(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return _stamps(folders.demo_path(file, demo_tools.NODE), *demo_pictures.paths(demo_pictures.TOYS))
+        return weights.stamps(folders.demo_path(file, demo_tools.NODE), *demo_pictures.paths(demo_pictures.TOYS))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

@@ -10,7 +10,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from . import catalogue
+from . import catalogue, weights
 
 DETECTORS, SEGMENTERS = "grounding-dino", "sams"
 OTHER_FOLDERS = {DETECTORS: ("groundingdino",), SEGMENTERS: ()}
@@ -105,7 +105,7 @@ def fingerprint(category: str, name: str) -> tuple:
     """Changes when the chosen file does, or any file of the chosen folder."""
     path = find(category, name)
     parts = sorted(path.iterdir()) if path.is_dir() else [path]
-    return tuple((part.name, part.stat().st_mtime_ns, part.stat().st_size) for part in parts if part.is_file())
+    return weights.stamps(*(part for part in parts if part.is_file()))
 
 
 def _may_be_detector(name: str) -> bool:

@@ -48,3 +48,8 @@ def path_of(model) -> Path | None:
     if arguments and isinstance(arguments[0], (str, os.PathLike)):
         return Path(arguments[0])
     return None
+
+
+def stamps(*paths: Path) -> tuple:
+    """What changes when one of these files does, for a node's fingerprint."""
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)

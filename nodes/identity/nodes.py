@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..host import face_analysis, face_control, identity_files, sockets
+from ..host import face_analysis, face_control, identity_files, sockets, weights
 from ..host.identity_sampling import IdentitySampling, cross_attention_layers
 from . import adapter as adapters
 from . import faces, keypoints, placement
@@ -61,7 +61,7 @@ class LoadInstantID(io.ComfyNode):
         paths = [identity_files.adapter_path(adapter)]
         if control_net != identity_files.NO_CONTROL:
             paths.append(identity_files.control_path(control_net))
-        return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+        return (*map(str, paths), weights.stamps(*paths))
 
     @classmethod
     def execute(cls, adapter, control_net) -> io.NodeOutput:
@@ -298,6 +298,19 @@ def choose_in_masks(
     return chosen
 
 
+def weight_input(optional: bool = False) -> io.Float.Input:
+    """The weight of an identity on a model."""
+    return io.Float.Input(
+        "weight",
+        default=0.8,
+        min=-1.0,
+        max=5.0,
+        step=0.01,
+        optional=optional,
+        tooltip="How much the face's attention counts next to the text's. The authors use 0.8.",
+    )
+
+
 def window_inputs(what: str) -> list:
     return [
         io.Float.Input(
@@ -354,14 +367,7 @@ class ApplyIdentity(io.ComfyNode):
                 io.Model.Input("model", tooltip="A Stable Diffusion XL model; from another Apply Identity for a second person."),
                 sockets.IdentityAdapter.Input("adapter", tooltip="From Load InstantID."),
                 sockets.Identity.Input("identity", tooltip="The person, from Identity."),
-                io.Float.Input(
-                    "weight",
-                    default=0.8,
-                    min=-1.0,
-                    max=5.0,
-                    step=0.01,
-                    tooltip="How much the face's attention counts next to the text's. The authors use 0.8.",
-                ),
+                weight_input(),
                 *window_inputs("the identity"),
             ],
             outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],

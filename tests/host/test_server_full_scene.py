@@ -37,7 +37,8 @@ WIDTH, HEIGHT, STEPS = 128, 64, 3
 ROUNDING = 1e-4
 CONTEXT, CHANNELS, INNER, GAIN = 768, checkpoints.LEVELS_CROSS_ATTENTION, 64, 3.0
 if checkpoints.USE_SDXL:
-    CONTEXT, CHANNELS, INNER, GAIN = 2048, [640] * 4 + [1280] * 50 + [640] * 6 + [1280] * 10, 1280, 15.0
+    CONTEXT, CHANNELS = full_size.UNETS["sdxl"]["context_dim"], full_size.adapter_channels("sdxl")
+    INNER, GAIN = full_size.RESAMPLER_WIDTH["sdxl"], 15.0
 
 
 def base(*faces):
