@@ -6,10 +6,12 @@ import logging
 
 from comfy_api.latest import ComfyExtension, io
 
+from .concepts.host import files as concept_files
 from .concepts.nodes import ConceptMasks, ConceptsFromMasks, FindConcepts, LoadGroundingDino, LoadSegmentAnything
-from .concepts.scene_nodes import ConceptBranch, ConceptScene
+from .demo.host import folders
 from .demo.nodes import LoadDemoModel, LoadDemoTools
-from .host import concept_files, face_analysis, folders, identity_files
+from .identity.host import face_analysis
+from .identity.host import files as identity_files
 from .identity.nodes import (
     ApplyIdentity,
     FaceKeypoints,
@@ -19,6 +21,7 @@ from .identity.nodes import (
     LoadInstantID,
 )
 from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
+from .scene.nodes import ConceptBranch, ConceptScene
 
 JEDI = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)

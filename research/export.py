@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ..nodes.demo import config as demo_config
-from ..nodes.host import unet
 from ..nodes.joint import settings
+from ..nodes.joint.host import channels
 from . import finder, nets, train_denoiser, train_scenes, world
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
     }
     metadata = {demo_config.KEY: json.dumps(config)}
     if kind == "joint":
-        metadata[unet.METADATA_KEY] = settings.CHANNEL_ORDERS[0]
+        metadata[channels.METADATA_KEY] = settings.CHANNEL_ORDERS[0]
     if kind == "scene":
         metadata[demo_config.TOOLS_KEY] = "toys"
         tools = {"adapter": denoiser["adapter"], "finder": finder.load(folder).state_dict()}

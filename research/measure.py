@@ -10,8 +10,9 @@ from pathlib import Path
 import comfy.sample
 import torch
 
-from ..nodes.host import demo_model, encoding, sampling, unet
+from ..nodes.demo.host import model as demo_model
 from ..nodes.joint import settings as choices
+from ..nodes.joint.host import channels, encoding, sampling
 from ..nodes.joint.layout import JointSet, Layout, draw_noise
 from . import export, world
 from . import judge as judges
@@ -82,7 +83,7 @@ class Sampler:
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
         )
         wanted = choices.Settings(setting.mode, setting.image, options=options)
-        order = unet.channel_order(self.model, choices.AUTO)
+        order = channels.channel_order(self.model, choices.AUTO)
         model = sampling.JointSampling(joint_set, wanted, order).install(self.model)
         latent = joint_set.latent()
         start = comfy.sample.prepare_noise(latent, seed, layout.noise_index)

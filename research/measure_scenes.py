@@ -15,10 +15,11 @@ from PIL import Image
 from ..nodes.concepts import choosing
 from ..nodes.concepts import masks as pipeline
 from ..nodes.concepts.nodes import ConceptMasks, FindConcepts
-from ..nodes.concepts.scene_nodes import ConceptBranch, ConceptScene
+from ..nodes.demo.host import model as demo_model
+from ..nodes.demo.host import tools as demo_tools
 from ..nodes.demo.toys import SIDE, around
-from ..nodes.host import demo_model, demo_tools
 from ..nodes.identity.nodes import ApplyIdentity, IdentityFromPictures
+from ..nodes.scene.nodes import ConceptBranch, ConceptScene
 from . import export, world
 from . import judge as judges
 from .scenes import Setting

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from ..nodes.demo.toys import FEATURES, Finder
-from ..nodes.host import identity_sampling
 from ..nodes.identity import adapter as adapters
 from ..nodes.identity import placement
+from ..nodes.identity.host import sampling as identity_sampling
 from ..nodes.identity.resampler import Resampler
 from ..nodes.joint import objective
 from . import finder as finders

@@ -1,4 +1,4 @@
-"""Imports point one way: nodes.py -> host/ -> pure modules, and nothing but these reaches the host."""
+"""Imports point one way: nodes.py -> its flow's host/ -> the shared host/ -> pure modules; between flows downward only."""
 
 import ast
 import sys
@@ -7,6 +7,8 @@ import pytest
 from same_subject.dev import pack
 
 NODES = pack.ROOT / "nodes"
+FLOWS = ("host", "joint", "concepts", "identity", "scene", "demo")
+"""The packages under nodes/, each of which may import from those before it (docs/architecture.md)."""
 HOST_PACKAGES = {
     "comfy",
     "comfy_api",
@@ -19,15 +21,22 @@ HOST_PACKAGES = {
     "server",
 }
 PURE_PACKAGES = {"torch", "einops", *sys.stdlib_module_names}
-MODULES = sorted(NODES.rglob("*.py"))
+MODULES = sorted(path for path in NODES.rglob("*.py") if path.parent != NODES)
+PURE, HOST, NODE_FILE = range(3)
 
 
-def is_host_side(path):
-    return path.parent == NODES / "host" or path.name.endswith("nodes.py") or path == NODES / "extension.py"
+def storey(path):
+    """Where a module of a flow stands: pure at the bottom, then its `host`, then its node file."""
+    return NODE_FILE if path.name == "nodes.py" else HOST if "host" in path.relative_to(NODES).parts else PURE
+
+
+def module_at(target):
+    """The file of a dotted name that is a path here, or None for a name inside a module."""
+    return next((file for file in (target.with_suffix(".py"), target / "__init__.py") if file.is_file()), None)
 
 
 def imports(path):
-    """(absolute top packages, folders under nodes/ of relative imports, all levels of the file)."""
+    """(absolute top packages, files under nodes/ that are imported relatively), wherever in the file."""
     outside, inside = set(), set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -35,29 +44,33 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom) and not node.level:
             outside.add(node.module.split(".")[0])
         elif isinstance(node, ast.ImportFrom):
-            folder = path.parents[node.level - 1]
-            parts = (node.module or "").split(".") if node.module else []
-            for target in [parts] if parts else [[alias.name] for alias in node.names]:
-                inside.add(folder.joinpath(*target))
+            folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            inside |= {module_at(folder / alias.name) or module_at(folder) for alias in node.names}
     return outside, inside
 
 
-def test_there_are_modules_of_both_kinds():
-    assert sum(map(is_host_side, MODULES)) > 5 and len(MODULES) - sum(map(is_host_side, MODULES)) > 5
+def test_there_are_modules_on_every_storey_of_every_flow():
+    found = {(path.relative_to(NODES).parts[0], storey(path)) for path in MODULES}
+    assert {(flow, place) for flow in FLOWS[1:] for place in (PURE, HOST, NODE_FILE)} <= found
+    assert {flow for flow, _ in found} == set(FLOWS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(NODES)))
 def test_a_module_imports_only_what_stands_below_it(path):
     outside, inside = imports(path)
-    if not is_host_side(path):
-        assert outside <= PURE_PACKAGES, "a pure module imports torch, einops, the standard library and its siblings"
-        assert all(target.parent != NODES / "host" and target != NODES / "host" for target in inside)
-    if not path.name.endswith("nodes.py") and path.name != "extension.py":
-        assert all(not target.name.endswith("nodes") for target in inside), "only extension.py gathers the node files"
-        assert "comfy_api" not in outside or path.name == "sockets.py"
-    assert all(NODES in target.parents for target in inside), "the pack never imports research, dev or tests"
+    flow = path.relative_to(NODES).parts[0]
+    assert None not in inside, "the pack never imports research, dev or tests"
     if path.name == "__init__.py":
         assert not outside and not inside, "a package's __init__ holds a docstring only"
+    if storey(path) == PURE:
+        assert outside <= PURE_PACKAGES, "a pure module imports torch, einops, the standard library and its siblings"
+    if storey(path) != NODE_FILE:
+        assert "comfy_api" not in outside or path.parent == NODES / "host", "schemas stand in node files"
+    for target in inside:
+        other = target.relative_to(NODES).parts[0]
+        assert FLOWS.index(other) <= FLOWS.index(flow), f"{flow} stands below {other}"
+        assert storey(target) <= storey(path), "pure modules never reach up to the host, nor anything to the nodes"
+        assert storey(target) != NODE_FILE, "only extension.py gathers the node files"
 
 
 def test_no_module_imports_a_host_package_by_a_name_of_the_packs_own():

@@ -161,12 +161,12 @@ def texts(torch, model, pictures):
 
 def patch(model, joint_set, guidance, options):
     """The model with JeDi on it, as the node "JeDi" does it."""
-    from same_subject.nodes.host import unet
-    from same_subject.nodes.host.sampling import JointSampling
     from same_subject.nodes.joint import settings
+    from same_subject.nodes.joint.host import channels
+    from same_subject.nodes.joint.host.sampling import JointSampling
 
     chosen = settings.Settings(mode=guidance, options=settings.Options(**options))
-    return JointSampling(joint_set, chosen, unet.channel_order(model, settings.AUTO)).install(model)
+    return JointSampling(joint_set, chosen, channels.channel_order(model, settings.AUTO)).install(model)
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def adapter(kind, device):
     import comfy.model_management
     import comfy.model_patcher
     import torch
-    from same_subject.nodes.host.identity_files import LoadedAdapter
+    from same_subject.nodes.identity.host.files import LoadedAdapter
 
     network = randomise(torch, adapter_network(kind)).eval().requires_grad_(False)
     offload = comfy.model_management.unet_offload_device()

@@ -182,9 +182,9 @@ def scene(bench, kind, size, concepts, faces=True, continue_from="blend"):
 
 def make_scene(bench, kind, size, concepts, faces, continue_from):
     """See `scene`."""
-    from same_subject.nodes.concepts.scene_nodes import ConceptBranch, ConceptScene
     from same_subject.nodes.identity.faces import Identity
     from same_subject.nodes.identity.nodes import ApplyIdentity, IdentityControlNet
+    from same_subject.nodes.scene.nodes import ConceptBranch, ConceptScene
 
     torch, adapter = bench.torch, bench.part("adapter", kind)
     case, chain, generator = plain(bench, kind, size, 1), (), torch.Generator().manual_seed(3)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..host import concept_files, grounding, labelling, segmenting, sockets
+from ..host import sockets
 from . import boxes as box_maths
-from . import choosing, detection, masks, phrases, scene
+from . import choosing, detection, masks, phrases
+from . import places as scene
+from .host import files as concept_files
+from .host import grounding, labelling, segmenting
 
 CATEGORY = "Concepts"
 MOST_MASKS = 64

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import demo_model, demo_pictures, demo_tools, folders, sockets, weights
+from ..host import sockets, weights
 from . import config
+from .host import folders
+from .host import model as demo_model
+from .host import pictures as demo_pictures
+from .host import tools as demo_tools
 
 
 class LoadDemoModel(io.ComfyNode):

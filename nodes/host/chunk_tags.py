@@ -10,6 +10,9 @@ from typing import Any
 
 import comfy.conds
 
+NULL_BRANCHES = ("negative", "empty_negative_prompt")
+"""The host's guiders' names for the conditioning that is steered away from."""
+
 
 class ChunkTag(comfy.conds.CONDRegular):
     """Model conditioning whose batch is a tuple: ``cond`` of every chunk, in the order of the batch."""

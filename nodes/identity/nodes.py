@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..host import face_analysis, face_control, identity_files, sockets, weights
-from ..host.identity_sampling import IdentitySampling, cross_attention_layers
+from ..host import inputs, sockets, weights
 from . import adapter as adapters
 from . import faces, keypoints, placement
+from .host import face_analysis, face_control
+from .host import files as identity_files
+from .host.sampling import IdentitySampling, cross_attention_layers
 
 CATEGORY = "Identity"
 MOST_PICTURES = 16
@@ -139,24 +141,8 @@ def choice_inputs(of: str) -> list:
             max=99,
             tooltip="Which face, from 0, when counted left to right or by score. Others ignore it.",
         ),
-        io.Float.Input(
-            "x",
-            default=0.5,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            advanced=True,
-            tooltip="The point for nearest to point, as a share of the width: 0 = left, 1 = right.",
-        ),
-        io.Float.Input(
-            "y",
-            default=0.5,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            advanced=True,
-            tooltip="The point for nearest to point, as a share of the height: 0 = top, 1 = bottom.",
-        ),
+        inputs.share("x", 0.5, "The point for nearest to point, as a share of the width: 0 = left, 1 = right.", advanced=True),
+        inputs.share("y", 0.5, "The point for nearest to point, as a share of the height: 0 = top, 1 = bottom.", advanced=True),
     ]
 
 
@@ -298,50 +284,16 @@ def choose_in_masks(
     return chosen
 
 
-def weight_input(optional: bool = False) -> io.Float.Input:
-    """The weight of an identity on a model."""
-    return io.Float.Input(
-        "weight",
-        default=0.8,
-        min=-1.0,
-        max=5.0,
-        step=0.01,
-        optional=optional,
-        tooltip="How much the face's attention counts next to the text's. The authors use 0.8.",
-    )
-
-
 def window_inputs(what: str) -> list:
     return [
-        io.Float.Input(
-            "start_percent",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip=f"Share of the schedule at which {what} begins to act.",
-        ),
-        io.Float.Input(
-            "end_percent",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip=f"Share of the schedule at which {what} stops acting.",
-        ),
+        inputs.share("start_percent", 0.0, f"Share of the schedule at which {what} begins to act."),
+        inputs.share("end_percent", 1.0, f"Share of the schedule at which {what} stops acting."),
         io.Mask.Input(
             "mask",
             optional=True,
             tooltip=f"White where {what} acts, of any size; one for all pictures of the batch, or one each. None: everywhere.",
         ),
     ]
-
-
-def window_or_problem(node: str, start, end):
-    """True, or why the queue must not start. None is a value that another node will give."""
-    if start is not None and end is not None and start > end:
-        return f"{node}: `start_percent` is {start}, after `end_percent` {end}. Exchange them."
-    return True
 
 
 def as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -367,7 +319,7 @@ class ApplyIdentity(io.ComfyNode):
                 io.Model.Input("model", tooltip="A Stable Diffusion XL model; from another Apply Identity for a second person."),
                 sockets.IdentityAdapter.Input("adapter", tooltip="From Load InstantID."),
                 sockets.Identity.Input("identity", tooltip="The person, from Identity."),
-                weight_input(),
+                inputs.identity_weight(),
                 *window_inputs("the identity"),
             ],
             outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],
@@ -375,7 +327,7 @@ class ApplyIdentity(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start_percent, end_percent):
-        return window_or_problem("Apply Identity", start_percent, end_percent)
+        return inputs.window_or_problem("Apply Identity", "start_percent", start_percent, "end_percent", end_percent)
 
     @classmethod
     def execute(cls, model, adapter, identity, weight, start_percent, end_percent, mask=None) -> io.NodeOutput:
@@ -423,7 +375,7 @@ class IdentityControlNet(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start_percent, end_percent):
-        return window_or_problem("Identity ControlNet", start_percent, end_percent)
+        return inputs.window_or_problem("Identity ControlNet", "start_percent", start_percent, "end_percent", end_percent)
 
     @classmethod
     def execute(

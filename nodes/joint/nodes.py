@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..host import encoding, sockets, tagging, unet
-from ..host.sampling import JointSampling
+from ..host import inputs, sockets
 from . import guidance, layout, picking, prompts, references, settings
+from .host import channels, encoding, tagging
+from .host.sampling import JointSampling
 
 CATEGORY = "JeDi"
 MOST_REFERENCES = 16
@@ -240,22 +241,12 @@ class JeDiOptions(io.ComfyNode):
             description="Less common choices for JeDi: where attention is coupled, and forms of the method to compare.",
             search_aliases=["jedi advanced", "coupled attention", "channel order", "same subject options"],
             inputs=[
-                io.Float.Input(
+                inputs.share(
                     "coupling_start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the schedule at which attention begins to be coupled: 0 = from pure noise on.",
+                    0.0,
+                    "Share of the schedule at which attention begins to be coupled: 0 = from pure noise on.",
                 ),
-                io.Float.Input(
-                    "coupling_end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the schedule at which coupling ends: 1 = never.",
-                ),
+                inputs.share("coupling_end", 1.0, "Share of the schedule at which coupling ends: 1 = never."),
                 *(
                     io.Boolean.Input(level, default=True, tooltip=f"Couple pictures here. {levels[level]}")
                     for level in settings.LEVELS
@@ -286,7 +277,7 @@ class JeDiOptions(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, coupling_start, coupling_end):
-        return _window_or_problem("JeDi Options", "coupling_start", coupling_start, "coupling_end", coupling_end)
+        return inputs.window_or_problem("JeDi Options", "coupling_start", coupling_start, "coupling_end", coupling_end)
 
     @classmethod
     def execute(
@@ -336,21 +327,13 @@ class ApplyJeDi(io.ComfyNode):
                     tooltip="Scale of the references for text first and image first; the sampler's cfg is the scale "
                     "of the text. Others ignore it.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the schedule at which image guidance begins; before it, guidance is text only.",
+                    0.0,
+                    "Share of the schedule at which image guidance begins; before it, guidance is text only.",
                 ),
-                io.Float.Input(
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the schedule at which image guidance ends; after it, guidance is text only.",
+                inputs.share(
+                    "end_percent", 1.0, "Share of the schedule at which image guidance ends; after it, guidance is text only."
                 ),
                 sockets.Options.Input("options", optional=True, tooltip="Less common choices, from JeDi Options."),
             ],
@@ -359,24 +342,14 @@ class ApplyJeDi(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start_percent, end_percent):
-        return _window_or_problem("JeDi", "start_percent", start_percent, "end_percent", end_percent)
+        return inputs.window_or_problem("JeDi", "start_percent", start_percent, "end_percent", end_percent)
 
     @classmethod
     def execute(cls, model, joint_set, guidance, image_scale, start_percent, end_percent, options=None) -> io.NodeOutput:
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options or settings.Options())
-        order = unet.channel_order(model, chosen.options.channel_order)
-        unet.check_latents(model, joint_set)
+        order = channels.channel_order(model, chosen.options.channel_order)
+        channels.check_latents(model, joint_set)
         return io.NodeOutput(JointSampling(joint_set, chosen, order).install(model))
-
-
-def _window_or_problem(node: str, start_name: str, start, end_name: str, end):
-    """True, or why the queue must not start. None is a value that another node will give."""
-    for name, value in ((start_name, start), (end_name, end)):
-        if value is not None and not 0 <= value <= 1:
-            return f"{node}: `{name}` is {value}, but needs to be a share of the schedule in 0 to 1."
-    if start is not None and end is not None and start > end:
-        return f"{node}: `{start_name}` is {start}, after `{end_name}` {end}. Exchange them."
-    return True
 
 
 class PickPictures(io.ComfyNode):

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from same_subject.nodes.concepts import masks, scene
+from same_subject.nodes.concepts import masks
+from same_subject.nodes.concepts import places as scene
 from same_subject.nodes.concepts.boxes import Box
 
 NAMES = ("a cat", "a dog")

@@ -12,10 +12,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack
+from same_subject.nodes.concepts.host import files as concept_files
+from same_subject.nodes.concepts.host import segmenting
+from same_subject.nodes.demo.host import pictures as demo_pictures
 from same_subject.nodes.demo.nodes import LoadDemoModel
-from same_subject.nodes.host import concept_files, demo_pictures, face_analysis, identity_files, segmenting
+from same_subject.nodes.identity.host import face_analysis
+from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
-from same_subject.tests.host import graphs
+from same_subject.tests.server import graphs
 from same_subject.tests.tiny import models
 
 import nodes as host_nodes

@@ -118,8 +118,8 @@ def adapter_state(
 def adapter(seed: int = 2, channels=None):
     """A `LoadedAdapter`. channels: of each layer, those of `UNET` if None."""
     import comfy.model_patcher
-    from same_subject.nodes.host.identity_files import LoadedAdapter
     from same_subject.nodes.identity import adapter as adapters
+    from same_subject.nodes.identity.host.files import LoadedAdapter
 
     device = torch.device("cpu")
     built = adapters.build(adapter_state(seed, channels=channels), "tiny.bin")

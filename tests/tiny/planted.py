@@ -28,7 +28,7 @@ class ColourNetwork(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def forward(self, pictures, ids):
-        from same_subject.nodes.host import grounding as host
+        from same_subject.nodes.concepts.host import grounding as host
 
         mean, deviation = (torch.tensor(value).view(3, 1, 1) for value in (host.MEAN, host.DEVIATION))
         logits = torch.full((len(pictures), QUERIES, 256), -torch.inf)
@@ -64,7 +64,7 @@ def _blobs(picture, channel):
 def detector(folder: Path):
     """A `host.grounding.Detector` around the colour network. folder: takes the tokenizer's file."""
     import comfy.model_patcher
-    from same_subject.nodes.host import grounding as host
+    from same_subject.nodes.concepts.host import grounding as host
 
     folder.mkdir(parents=True, exist_ok=True)
     grounding.vocabulary(folder)

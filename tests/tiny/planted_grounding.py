@@ -99,7 +99,7 @@ def _copy(*layers) -> None:
 
 def _seen(made, pictures: torch.Tensor, part) -> torch.Tensor:
     """What ``part`` gives for pictures [B, H, W, 3]."""
-    from same_subject.nodes.host import grounding as host
+    from same_subject.nodes.concepts.host import grounding as host
 
     kept = []
     hook = part.register_forward_hook(lambda module, given, out: kept.append(out))

@@ -21,7 +21,7 @@ def soft_masks(concepts: int, rows: int = 1, seed: int = 0) -> list[torch.Tensor
 
 def branches(concepts: int, rows: int = 1, kind: str = "sd15", masks=None, model=None):
     """Branches with prompts of their own."""
-    from same_subject.nodes.host.branches import Branch
+    from same_subject.nodes.scene.host.runs import Branch
 
     masks = soft_masks(concepts, rows) if masks is None else masks
     return tuple(
@@ -31,7 +31,7 @@ def branches(concepts: int, rows: int = 1, kind: str = "sd15", masks=None, model
 
 def install(model, chain, continue_from="blend", last_steps=0, feather=0.0):
     """The model that the node `Concept Scene` gives."""
-    from same_subject.nodes.host.branches import Scene
+    from same_subject.nodes.scene.host.runs import Scene
 
     return Scene(chain, None, continue_from, last_steps, feather).install(model)
 

@@ -38,7 +38,7 @@ def pictures(count: int, seed: int = 0, size: int = SIZE) -> torch.Tensor:
 
 def case(kind="sd15", sets=1, generated=2, references=2, seed=0, latents=None, noise=None, captions=None, prompts=None) -> Case:
     """A joint set of random references; every row has a text of its own."""
-    from same_subject.nodes.host import encoding, tagging
+    from same_subject.nodes.joint.host import encoding, tagging
 
     where = layout.Layout(sets, generated, references)
     latents = pictures(references, seed) if latents is None else latents
@@ -53,7 +53,7 @@ def case(kind="sd15", sets=1, generated=2, references=2, seed=0, latents=None, n
 
 def apply(model, joint_set, mode="joint", image_scale=3.0, start=0.0, end=1.0, channel_order=None, **options):
     """The model that the node `JeDi` gives. channel_order: None for 4-channel models."""
-    from same_subject.nodes.host.sampling import JointSampling
+    from same_subject.nodes.joint.host.sampling import JointSampling
 
     chosen = settings.Settings(mode, image_scale, start, end, settings.Options(**options))
     return JointSampling(joint_set, chosen, channel_order).install(model)

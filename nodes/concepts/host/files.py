@@ -1,0 +1,116 @@
+"""Where the detector's and the segmenter's files are, and reading them so that nothing in them can run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import torch
+
+from ...host import catalogue, weights
+
+DETECTORS, SEGMENTERS = "grounding-dino", "sams"
+OTHER_FOLDERS = {DETECTORS: ("groundingdino",), SEGMENTERS: ()}
+"""Folders under other names that people already have their files in."""
+DETECTOR_EXTENSIONS = {".pth", ".json", ".safetensors", ".bin", ".txt"}
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+LOADERS = {DETECTORS: "Load Grounding DINO", SEGMENTERS: "Load Segment Anything"}
+
+
+def register() -> None:
+    """Tell the host about the folders, keeping those that a user configured for the same names."""
+    for name, extensions in ((DETECTORS, DETECTOR_EXTENSIONS), (SEGMENTERS, {".pth"})):
+        names = (name, *OTHER_FOLDERS[name])
+        known = [path for each in names for path in folder_paths.folder_names_and_paths.get(each, ([], set()))[0]]
+        own = [os.path.join(folder_paths.models_dir, each) for each in names]
+        _, wanted_by_others = folder_paths.folder_names_and_paths.get(name, ([], set()))
+        folder_paths.folder_names_and_paths[name] = (list(dict.fromkeys([*known, *own])), {*wanted_by_others, *extensions})
+
+
+def detector_names() -> list[str]:
+    """Original checkpoints and published folders that are there, then those that could be fetched."""
+    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(DETECTORS)]
+    folders = [os.path.dirname(name) for name in given if os.path.basename(name) == "config.json" and _may_be_detector(name)]
+    found = [*(name for name in given if name.endswith(".pth")), *(folder for folder in folders if folder)]
+    listed = catalogue.files(f"models/{DETECTORS}")
+    known = [name for name in listed if name.endswith(".pth")]
+    known += [name.removesuffix("/model.safetensors") for name in listed if name.endswith("/model.safetensors")]
+    return list(dict.fromkeys([*found, *known]))
+
+
+def segmenter_names() -> list[str]:
+    """Segment Anything files that are there, then those that could be fetched."""
+    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(SEGMENTERS) if name.endswith(".pth")]
+    return list(dict.fromkeys([*given, *catalogue.files(f"models/{SEGMENTERS}")]))
+
+
+def find(category: str, name: str) -> Path:
+    """The file or folder that a user chose. Raises with the folders that were searched and where to get it."""
+    for folder in folder_paths.get_folder_paths(category):
+        path = Path(folder, *name.split("/"))
+        inside = path.resolve().is_relative_to(Path(folder).resolve())
+        if inside and (path.is_file() or (path / "config.json").is_file()):
+            return path
+    file = name if name.endswith(".pth") else f"{name}/model.safetensors"
+    raise ValueError(
+        f"{LOADERS[category]}: `file` is `{name}`, which is in none of {folder_paths.get_folder_paths(category)}. "
+        f"{catalogue.where_to_get(file, f'models/{category}')}"
+    )
+
+
+def part_of(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of these files that a published folder has. Raises with the folder and where to get the first."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise ValueError(
+        f"{LOADERS[DETECTORS]}: {folder} has no {' or '.join(f'`{name}`' for name in names)}. "
+        f"{catalogue.where_to_get(f'{folder.name}/{names[0]}', f'models/{DETECTORS}')}"
+    )
+
+
+def tokenizer_file(path: Path) -> Path:
+    """The tokenizer's file for a detector: in its own folder, or in `bert-base-uncased` beside it. Never from elsewhere."""
+    folders = [path] if path.is_dir() else [path.parent, *(root / "bert-base-uncased" for root in path.parents[:2])]
+    for folder in folders:
+        for name in ("tokenizer.json", "vocab.txt"):
+            if (folder / name).is_file():
+                return folder / name
+    remedy = catalogue.where_to_get("bert-base-uncased/vocab.txt", f"models/{DETECTORS}")
+    raise ValueError(
+        f"{LOADERS[DETECTORS]}: `{path.name}` needs the tokenizer of bert-base-uncased, but there is no `tokenizer.json` or "
+        f"`vocab.txt` in {', '.join(map(str, folders))}. {remedy}"
+    )
+
+
+def read_weights(path: Path, node: str) -> dict[str, torch.Tensor]:
+    """The weights in a file; what else a pickle could hold is refused, not run. Raises with the file's name."""
+    try:
+        state = comfy.utils.load_torch_file(str(path), safe_load=True)
+        if not all(torch.is_tensor(value) for value in state.values()):
+            raise ValueError("it holds more than weights")
+    except Exception as problem:
+        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise ValueError(
+            f"{node}: {path.name} ({path.stat().st_size} bytes) cannot be read: {said} It is damaged, is no file of weights, or "
+            "holds code, which is never run. Download it again."
+        ) from problem
+    return state
+
+
+def fingerprint(category: str, name: str) -> tuple:
+    """Changes when the chosen file does, or any file of the chosen folder."""
+    path = find(category, name)
+    parts = sorted(path.iterdir()) if path.is_dir() else [path]
+    return weights.stamps(*(part for part in parts if part.is_file()))
+
+
+def _may_be_detector(name: str) -> bool:
+    path = folder_paths.get_full_path(DETECTORS, name)
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") == "grounding-dino"
+    except (OSError, ValueError, TypeError, AttributeError):
+        return True

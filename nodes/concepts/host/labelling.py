@@ -1,0 +1,46 @@
+"""Pictures with the boxes that were found drawn on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ..places import Boxes
+
+COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45")
+
+
+def labelled(boxes: Boxes) -> torch.Tensor:
+    """The pictures [B, H, W, 3] with a frame and a label (number, phrase, score) on every chosen box.
+
+    Boxes that were found and not chosen have a thin frame in the phrase's colour.
+    """
+    return torch.stack([_draw(boxes, number) for number in range(len(boxes.pictures))])
+
+
+def _draw(boxes: Boxes, number: int) -> torch.Tensor:
+    picture = boxes.pictures[number]
+    canvas = Image.fromarray((picture * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy())
+    draw = ImageDraw.Draw(canvas)
+    size = max(10, min(canvas.size) // 32)
+    font, line = ImageFont.load_default(size), max(2, size // 6)
+    for place, others in enumerate(boxes.found[number]):
+        for box in others:
+            draw.rectangle(_inside(box, canvas), outline=COLOURS[place % len(COLOURS)], width=1)
+    for place, box in enumerate(boxes.chosen[number]):
+        if box is None:
+            continue
+        colour, label = COLOURS[place % len(COLOURS)], f"{place} {boxes.phrases[place]} {box.score:.2f}"
+        corners = _inside(box, canvas)
+        draw.rectangle(corners, outline=colour, width=line)
+        at = (corners[0] + line, corners[1] + line)
+        draw.rectangle(draw.textbbox(at, label, font=font), fill=colour)
+        draw.text(at, label, fill="white", font=font)
+    return torch.from_numpy(np.asarray(canvas).astype(np.float32) / 255).to(picture.device)
+
+
+def _inside(box, canvas) -> tuple[float, float, float, float]:
+    """A frame's corners with the right and bottom line on the picture."""
+    left, top, right, bottom = box.corners
+    return left, top, max(left, min(right, canvas.width) - 1), max(top, min(bottom, canvas.height) - 1)

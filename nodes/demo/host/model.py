@@ -1,0 +1,113 @@
+"""Building the host's MODEL, CLIP and VAE from a demo model's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models
+import comfy.supported_models_base
+import comfy.utils
+import torch
+
+from ...host import weights
+from .. import config as demo_config
+
+REMEDY = "Reinstall the pack, or choose another `file`."
+
+
+def load(path: Path) -> tuple:
+    """(ModelPatcher, CLIP, VAE) from a file; raises with the file's name and the remedy."""
+    config, parts = _read(path)
+    return _model(path, config, parts["unet"]), _clip(path, config, parts["clip"]), _vae(path, config, parts["vae"])
+
+
+def load_model(path: str, disable_dynamic: bool = False):
+    """The model again: the host calls this where it needs a copy with weights of its own."""
+    config, parts = _read(Path(path))
+    return _model(Path(path), config, parts["unet"], disable_dynamic)
+
+
+def load_clip(path: str, disable_dynamic: bool = False):
+    config, parts = _read(Path(path))
+    return _clip(Path(path), config, parts["clip"], disable_dynamic).patcher
+
+
+def load_vae(path: str, disable_dynamic: bool = False):
+    config, parts = _read(Path(path))
+    return _vae(Path(path), config, parts["vae"]).patcher
+
+
+def describe(path: Path) -> demo_config.Config:
+    """What the file says, without loading it; raises with the file's name and the remedy."""
+    try:
+        return demo_config.parse(weights.read_metadata(path))
+    except ValueError as problem:
+        raise ValueError(f"Load Demo Model: {path.name} cannot be used: {problem}. {REMEDY}") from problem
+
+
+def _read(path: Path) -> tuple[demo_config.Config, dict[str, dict[str, torch.Tensor]]]:
+    config = describe(path)
+    state = comfy.utils.load_torch_file(str(path), safe_load=True)
+    return config, {
+        name: {key.removeprefix(prefix): value.float() for key, value in state.items() if key.startswith(prefix)}
+        for name, prefix in demo_config.PREFIXES.items()
+    }
+
+
+def _model(path: Path, config: demo_config.Config, state: dict, disable_dynamic: bool = False):
+    class DemoModel(comfy.supported_models.SD15):
+        unet_extra_config = {}
+        supported_inference_dtypes = [torch.float32]
+
+        @staticmethod
+        def latent_format():
+            latent = comfy.latent_formats.SD15(scale_factor=config.latent_scale)
+            latent.spacial_downscale_ratio = config.latent_factor
+            return latent
+
+    device = comfy.model_management.get_torch_device()
+    recipe = DemoModel(config.unet)
+    recipe.set_inference_dtype(torch.float32, None)
+    model = recipe.get_model({}, "", device=comfy.model_management.unet_offload_device())
+    kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = kind(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
+    _check_keys(path, "unet", model.diffusion_model, state)
+    model.load_model_weights(state, "", assign=patcher.is_dynamic())
+    patcher.cached_patcher_init = (load_model, (str(path),))
+    return patcher
+
+
+def _clip(path: Path, config: demo_config.Config, state: dict, disable_dynamic: bool = False):
+    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
+    clip = comfy.sd.CLIP(target, model_options={"clip_l_model_config": config.clip}, disable_dynamic=disable_dynamic)
+    state = {f"clip_l.{key}": value for key, value in state.items()}
+    optional = {"clip_l.logit_scale", "clip_l.transformer.text_projection.weight"}
+    _check_keys(path, "clip", clip.cond_stage_model, state, optional)
+    clip.load_sd(state, full_model=True)
+    clip.patcher.cached_patcher_init = (load_clip, (str(path),))
+    return clip
+
+
+def _vae(path: Path, config: demo_config.Config, state: dict):
+    vae = comfy.sd.VAE(sd=dict(state), config={"params": config.vae})
+    _check_keys(path, "vae", vae.first_stage_model, state)
+    vae.downscale_ratio = vae.upscale_ratio = config.latent_factor
+    vae.patcher.cached_patcher_init = (load_vae, (str(path),))
+    return vae
+
+
+def _check_keys(path: Path, part: str, network: torch.nn.Module, state: dict, optional: set[str] = frozenset()) -> None:
+    """Refuse weights that are not exactly the network's: the host would only log them."""
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = [key for key in {**own, **given} if own.get(key) != given.get(key) and key not in optional]
+    if wrong:
+        raise ValueError(
+            f"Load Demo Model: {path.name} cannot be used: {len(wrong)} weights of its {part} do not fit its metadata, for "
+            f"example `{wrong[0]}` ({given.get(wrong[0], 'missing')}, needed {own.get(wrong[0], 'none')}). {REMEDY}"
+        )

@@ -1,0 +1,166 @@
+"""Finding and recognising faces with the package insightface and the models `antelopev2`.
+
+The package is optional: it is imported where it is needed, and a missing one is named with how to install it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+
+from ..faces import Face
+
+FOLDER = "insightface"
+PACK = "antelopev2"
+SOURCE = "https://github.com/deepinsight/insightface/releases/download/v0.7/antelopev2.zip"
+FILES = {
+    "1k3d68.onnx": "df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc",
+    "2d106det.onnx": "f001b856447c413801ef5c42091ed0cd516fcd21f2d6b79635b1e733a7109dbf",
+    "genderage.onnx": "4fde69b1c810857b88c64a335084f1c3fe8f01246c9a191b48c7bb756d6652fb",
+    "glintr100.onnx": "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
+    "scrfd_10g_bnkps.onnx": "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+}
+"""The files of the pack and their sha256."""
+EXACT, ANY = "as published", "any"
+AUTO, CPU = "auto", "cpu"
+DETECTION_SIZE = (640, 640)
+LEAST_SCORE = 0.5
+BOTH_RUNTIMES = (
+    "The packages onnxruntime and onnxruntime-gpu are both installed, and each overwrites parts of the other: faces are then "
+    "analysed on the CPU, or not at all. Run `pip uninstall onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu` "
+    "(NVIDIA) or `pip install onnxruntime` (no GPU)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceAnalysis:
+    """The detector and the recogniser of insightface, ready to use."""
+
+    app: Any
+
+    def faces(self, picture: torch.Tensor) -> list[Face]:
+        """All faces of a picture [H, W, 3 or 4] in 0..1, the surest first. Embeddings are raw, as InstantID needs them."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        height, width = picture.shape[:2]
+        rgb = (picture[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        found = self.app.get(rgb.flip(-1).contiguous().numpy())
+        faces = [
+            Face(
+                *(torch.as_tensor(value).float() for value in (one.bbox, one.kps, one.embedding)),
+                float(one.det_score),
+                width,
+                height,
+            )
+            for one in found
+        ]
+        return sorted(faces, key=lambda face: -face.score)
+
+
+def register() -> None:
+    """Tell the host about `models/insightface`, keeping folders that a user configured for the same name."""
+    known, extensions = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
+    own = os.path.join(folder_paths.models_dir, FOLDER)
+    folder_paths.folder_names_and_paths[FOLDER] = (known if own in known else [*known, own], extensions)
+
+
+def load(files: str, device: str) -> FaceAnalysis:
+    """The pack in `models/insightface/models/antelopev2`. files: EXACT or ANY; device: AUTO or CPU.
+
+    Raises if the package or a file is missing, or, with EXACT, if a file is not the published one. Never downloads.
+    """
+    folder = find_pack()
+    if files == EXACT:
+        check_hashes(folder)
+    insightface, providers = _package(device)
+    try:
+        app = insightface.app.FaceAnalysis(
+            name=str(folder), root=str(folder), allowed_modules=["detection", "recognition"], providers=providers
+        )
+    except Exception as problem:
+        raise ValueError(
+            f"Load Face Analysis: the files in {folder} cannot be loaded: {type(problem).__name__}: {problem}. Get {SOURCE} and "
+            f"unpack its five files there."
+        ) from problem
+    if "recognition" not in app.models:
+        raise ValueError(f"Load Face Analysis: {folder} holds no face recogniser. Get {SOURCE} and unpack its five files there.")
+    app.prepare(ctx_id=0, det_thresh=LEAST_SCORE, det_size=DETECTION_SIZE)
+    return FaceAnalysis(app)
+
+
+def find_pack() -> Path:
+    """The folder with the pack's five files; one nested in a folder of its own name, as unpacking makes it, is fine."""
+    folders = [Path(base) / "models" / PACK for base in folder_paths.get_folder_paths(FOLDER)]
+    for folder in [nested for outer in folders for nested in (outer, outer / PACK)]:
+        if all((folder / name).is_file() for name in FILES):
+            return folder
+    looked = folders[0]
+    present = [name for name in FILES if (looked / name).is_file() or (looked / PACK / name).is_file()]
+    missing = ", ".join(name for name in FILES if name not in present)
+    raise ValueError(
+        f"Load Face Analysis: {looked} lacks {missing}. Get {SOURCE} and unpack its five files there; nothing is downloaded for "
+        "you. These models are for non-commercial research only."
+    )
+
+
+def check_hashes(folder: Path) -> None:
+    """Raise if a file of the pack is not the published one."""
+    progress = comfy.utils.ProgressBar(len(FILES))
+    for number, (name, published) in enumerate(FILES.items()):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        with open(folder / name, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        if found != published:
+            size = (folder / name).stat().st_size
+            raise ValueError(
+                f"Load Face Analysis: {folder / name} ({size} bytes) is not the published file: its sha256 is {found}, needs "
+                f"{published}. Get {SOURCE} again, or set `files` to `{ANY}` if you trust this one."
+            )
+        progress.update_absolute(number + 1)
+
+
+def _digest(file) -> str:
+    """sha256 before Python 3.11."""
+    digest = hashlib.sha256()
+    while part := file.read(1 << 20):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _package(device: str):
+    """(insightface, the execution providers for its models); raises with what to install."""
+    both = _installed("onnxruntime") and _installed("onnxruntime-gpu")
+    try:
+        import insightface.app
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+    except (ImportError, AttributeError) as problem:
+        remedy = BOTH_RUNTIMES if both else (
+            "Run `pip install insightface==2.1` and, for an NVIDIA GPU, `pip uninstall onnxruntime` and "
+            "`pip install onnxruntime-gpu`, with the Python of ComfyUI"
+        )  # fmt: skip
+        raise ValueError(
+            f"Load Face Analysis: the package insightface is needed, but cannot be imported: {problem}. {remedy}."
+        ) from problem
+    if both and "CUDAExecutionProvider" not in available and device == AUTO:
+        logging.warning("Same Subject: %s.", BOTH_RUNTIMES)
+    wanted = ["CUDAExecutionProvider"] if device == AUTO else []
+    return insightface, [name for name in (*wanted, "CPUExecutionProvider") if name in available]
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""InstantID's face ControlNet: its context is face tokens only, never text, and each chunk of a batch has its own face.
+
+The host's own key for another context (`cross_attn_controlnet`) would reach every ControlNet of a chain;
+here a face reaches its ControlNet alone, so others can stand before or behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import comfy.controlnet
+import comfy.utils
+import torch
+import torch.nn.functional as F
+
+from ...host import chunk_tags
+
+KEY = "same_subject_face_{}"
+"""Key of the chunk tag with the `Face` of the face ControlNet with this number in its chain."""
+PLACES = ("input", "middle", "output")
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """What a face ControlNet gets for one entry of the conditioning.
+
+    tokens: [T, width]. hint: keypoint pictures [M, 3, H, W] in 0..1, one for all rows or one a row (in turn).
+    mask: [M, h, w], 1 = the net acts here, or None for everywhere.
+    """
+
+    tokens: torch.Tensor
+    hint: torch.Tensor
+    mask: torch.Tensor | None = None
+
+
+class FaceControlNet(comfy.controlnet.ControlNet):
+    """The host's ControlNet, fed with the faces of the chunks. ``number``: its place among face ControlNets of a chain.
+
+    Entries that share one object run in one batch, each with its own face.
+    """
+
+    number = 0
+
+    @classmethod
+    def of(cls, loaded: comfy.controlnet.ControlNet) -> FaceControlNet:
+        """A copy of a loaded ControlNet, on the same weights."""
+        control = cls(
+            None,
+            global_average_pooling=loaded.global_average_pooling,
+            load_device=loaded.load_device,
+            manual_cast_dtype=loaded.manual_cast_dtype,
+        )
+        control.control_model, control.control_model_wrapped = loaded.control_model, loaded.control_model_wrapped
+        loaded.copy_to(control)
+        control.number = getattr(loaded, "number", 0)
+        control.kept = {}
+        return control
+
+    def copy(self) -> FaceControlNet:
+        return FaceControlNet.of(self)
+
+    def cleanup(self) -> None:
+        self.kept.clear()
+        super().cleanup()
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        previous = None
+        if self.previous_controlnet is not None:
+            previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        faces = cond.get(KEY.format(self.number))
+        if faces is None:
+            raise ValueError(
+                "Identity ControlNet: a conditioning has the face ControlNet, but no face. Connect both `positive` and "
+                "`negative` of Identity ControlNet, and no node that takes conditioning apart."
+            )
+        context, hint = self._batch(faces, x_noisy)
+        with comfy.controlnet.ControlIsolation(self):
+            self.cond_hint = hint
+            cond = {**cond, "crossattn_controlnet": context}
+            own = super().get_control(x_noisy, t, cond, batched_number, transformer_options)
+        if own is None:
+            return previous
+        if any(face.mask is not None for face in faces):
+            own = {place: [self._masked(faces, residual) for residual in own.get(place, ())] for place in PLACES}
+        return own if previous is None else _sum(own, previous)
+
+    def _batch(self, faces: Sequence[Face], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [B, T, width] and hints [B, 3, H, W] for latents ``x``, made once a run."""
+        rows, width, height = len(x) // len(faces), x.shape[3] * self.compression_ratio, x.shape[2] * self.compression_ratio
+        dtype = self.manual_cast_dtype or self.control_model.dtype
+
+        def make() -> tuple[torch.Tensor, torch.Tensor]:
+            hints = [comfy.utils.common_upscale(face.hint, width, height, self.upscale_algorithm, "center") for face in faces]
+            hints = torch.cat([_turned(hint, rows) for hint in hints]).to(x.device, dtype)
+            tokens = torch.stack([face.tokens for face in faces]).to(x.device, dtype)
+            return tokens.repeat_interleave(rows, dim=0), hints
+
+        return self._keep((*faces, rows, width, height, x.device), make)
+
+    def _masked(self, faces: Sequence[Face], residual: torch.Tensor | None) -> torch.Tensor | None:
+        if residual is None:
+            return None
+        rows, size = len(residual) // len(faces), residual.shape[-2:]
+
+        def make() -> torch.Tensor:
+            masks = [torch.ones(1, 1, 1, 1) if face.mask is None else face.mask[:, None].float() for face in faces]
+            masks = [F.interpolate(mask, size, mode="area") if mask.numel() > 1 else mask.expand(-1, -1, *size) for mask in masks]
+            return torch.cat([_turned(mask, rows) for mask in masks]).to(residual)
+
+        return residual * self._keep((*faces, rows, *size, residual.device, residual.dtype), make)
+
+    def _keep(self, key: tuple, make: Callable):
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+
+def apply(conditionings: Sequence[list], loaded, strength: float, start: float, end: float, faces: Sequence[Face]) -> list[list]:
+    """Copies of CONDITIONING lists with a face ControlNet on every entry; ``faces``: that of each list.
+
+    Lists that had the same ControlNet, or none, share one object, so that the host runs them in one batch.
+    """
+    shared: dict = {}
+    result = []
+    for conditioning, face in zip(conditionings, faces):
+        entries = []
+        for states, values in conditioning:
+            previous = values.get("control")
+            if previous not in shared:
+                control = FaceControlNet.of(loaded).set_cond_hint(face.hint, strength, (start, end))
+                control.number = chain_length(previous)
+                shared[previous] = control.set_previous_controlnet(previous)
+            control = shared[previous]
+            values = chunk_tags.tagged(values, KEY.format(control.number), face)
+            entries.append([states, {**values, "control": control, "control_apply_to_uncond": False}])
+        result.append(entries)
+    return result
+
+
+def faces_of(values: dict) -> list[Face]:
+    """The faces of the face ControlNets on a conditioning entry."""
+    return [tag.cond for key, tag in values.get("model_conds", {}).items() if key.startswith(KEY.format(""))]
+
+
+def chain_length(control) -> int:
+    """How many face ControlNets a chain has."""
+    count = 0
+    while control is not None:
+        count += isinstance(control, FaceControlNet)
+        control = control.previous_controlnet
+    return count
+
+
+def keys(control) -> frozenset[str] | None:
+    """Keys of the tags that a chain of face ControlNets reads, none for no ControlNet. None for a chain with others in it."""
+    found = []
+    while isinstance(control, FaceControlNet):
+        found.append(KEY.format(control.number))
+        control = control.previous_controlnet
+    return frozenset(found) if control is None else None
+
+
+def check(loaded, width: int) -> None:
+    """Refuse what is not a ControlNet whose context is as wide as face tokens."""
+    remedy = "Load InstantID's own ControlNet (`ControlNetModel/diffusion_pytorch_model.safetensors`)."
+    if not isinstance(loaded, comfy.controlnet.ControlNet) or not hasattr(loaded.control_model, "input_hint_block"):
+        raise ValueError(
+            f"Identity ControlNet: `control_net` is a {type(loaded).__name__}, but needs a ControlNet for a UNet. {remedy}"
+        )
+    given = {part.to_k.in_features for name, part in loaded.control_model.named_modules() if name.endswith("attn2")}
+    if given != {width}:
+        raise ValueError(
+            f"Identity ControlNet: `control_net` takes a context of width {sorted(given)}, but face tokens have {width}. {remedy}"
+        )
+
+
+def _sum(own: dict, previous: dict) -> dict:
+    """Residuals of two ControlNets, place by place."""
+    total = {}
+    for place in PLACES:
+        ours, theirs = list(own.get(place, ())), list(previous.get(place, ()))
+        length = max(len(ours), len(theirs))
+        ours, theirs = (part + [None] * (length - len(part)) for part in (ours, theirs))
+        total[place] = [a if b is None else b if a is None else a + b for a, b in zip(ours, theirs)]
+    return total
+
+
+def _turned(batch: torch.Tensor, rows: int) -> torch.Tensor:
+    """``rows`` rows of a batch, again from its first where it has fewer."""
+    return batch[torch.arange(rows) % len(batch)]

@@ -1,0 +1,72 @@
+"""Refusing a run that does not fit its joint set, before its first step."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import torch
+
+from ...host import unet
+from .. import guidance
+from ..layout import JointSet
+
+REMEDY = (
+    "Connect `latent` of Joint Set, or what a sampler made of it, straight to the sampler, and `joint_set` of the same "
+    "Joint Set to JeDi; nodes that split, repeat or resize latent batches break a set."
+)
+MOST_ROUNDING = 0.03
+"""Largest difference from a clean reference, as a share of the references' spread, that half precision explains."""
+
+
+def check_latent(latent: torch.Tensor, joint_set: JointSet) -> None:
+    """Raise unless ``latent`` [B, C, H, W], unscaled, holds this set's references in this set's rows."""
+    layout, references = joint_set.layout, joint_set.references
+    if latent.is_nested or latent.ndim != 4 or latent.shape[0] != layout.rows:
+        given = "a nested batch" if latent.is_nested else f"{latent.shape[0]} rows"
+        raise ValueError(f"JeDi: the latent batch has {given}, but its joint set needs {layout.describe()}. {REMEDY}")
+    if latent.shape[1:] != references.shape[1:]:
+        raise ValueError(
+            f"JeDi: the latents have shape {tuple(latent.shape[1:])} (channels, height, width), but the references of the "
+            f"joint set have {tuple(references.shape[1:])}. {REMEDY}"
+        )
+    if not layout.references:
+        return
+    clean = joint_set.reference_latents().to(latent)
+    allowed = MOST_ROUNDING * clean.square().mean().sqrt() + 1e-6
+    moved = (latent[layout.reference_rows] - clean).abs().amax(dim=(1, 2, 3)) > allowed
+    if moved.any():
+        raise ValueError(
+            f"JeDi: {int(moved.sum())} of the {len(moved)} reference rows of the latent batch do not hold the references of "
+            f"this joint set: the batch is another set's, or its rows were moved. {REMEDY}"
+        )
+
+
+def check_guider(guider, mode: str) -> None:
+    """Raise if a guider cannot do what ``mode`` asks for, or if the coupling was taken off its model."""
+    own_prediction = type(guider).predict_noise is not comfy.samplers.CFGGuider.predict_noise
+    if mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST) and own_prediction:
+        raise ValueError(
+            f"JeDi: `guidance` is `{mode}`, which combines three branches, but the guider {type(guider).__name__} combines its "
+            "branches itself. Use KSampler, KSampler Advanced or CFG Guider, or set `guidance` to `joint` or `text only`."
+        )
+    if mode == guidance.IMAGE_FIRST and "negative" not in guider.conds:
+        raise ValueError(
+            "JeDi: `guidance` is `image first`, which needs a null text, but the guider has no negative conditioning. Use "
+            "CFG Guider, or set `guidance` to `joint` or `text only`."
+        )
+    found = replacements(guider.model_options)
+    for block in unet.attention_blocks(guider.model_patcher, "JeDi"):
+        if not getattr(found.get(block), "couples_pictures", False):
+            raise ValueError(
+                f"JeDi: another node replaced the self-attention of block {block[0]} {block[1]} after JeDi, so the pictures of "
+                "the set could not see each other there. Put that node before JeDi."
+            )
+    handler = guider.model_options.get("context_handler")
+    if handler is not None and getattr(handler, "dim", 0) == 0:
+        raise ValueError(
+            "JeDi: Context Windows are on the model and cut the batch, but a joint set has to stay whole. Remove that node."
+        )
+
+
+def replacements(model_options: dict) -> dict:
+    """The self-attention replacements on a model, by block."""
+    return model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn1", {})

@@ -1,0 +1,152 @@
+"""JeDi's hooks on a host model: what happens when a run, a step and a call of the UNet begin and end.
+
+In the order of the data: `outer_sample` (the run), `prepare_sampling` (its memory), `predict_noise` (a
+step), `apply_model` (a call of the UNet), then `attention.py`. A `JointSampling` never changes, and
+nothing that belongs to a run outlives it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ...host import unet
+from .. import guidance, settings
+from ..layout import JointSet
+from . import attention, channels, checks, guiding, tagging
+
+KEY = "same_subject_step"
+"""Where a `Step` stands in the host's transformer options; also names the wrappers."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where in the schedule a step is: whether image guidance is active, and at which levels attention is coupled."""
+
+    guided: bool
+    levels: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class JointSampling:
+    """The hooks for one joint set. channel_order: None for a 4-channel UNet, else one of CHANNEL_ORDERS."""
+
+    joint_set: JointSet
+    settings: settings.Settings
+    channel_order: str | None
+
+    def install(self, model):
+        """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
+        if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+            raise ValueError("JeDi: the model already went through a JeDi node. Connect the model from before that node.")
+        blocks = unet.attention_blocks(model, "JeDi")
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, self.outer_sample)
+        model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self.prepare_sampling)
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.predict_noise)
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.apply_model)
+        for block in blocks:
+            previous = checks.replacements(model.model_options).get(block)
+            model.set_model_attn1_replace(attention.coupled_self_attention(previous), *block)
+        return model
+
+    def outer_sample(self, executor, noise, latent_image, *args, **kwargs):
+        """A run: checked and tagged before it, the references given back exactly after it.
+
+        The reference rows of the sampler's own noise are the set's epsilon too, so that what the
+        sampler carries from step to step there is the reference's diffusion path.
+        """
+        guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
+        checks.check_latent(latent_image, self.joint_set)
+        checks.check_guider(guider, self.settings.mode)
+        beside = None
+        if self.channel_order is not None:
+            beside = channels.reference_channels(self.joint_set, guider.model_patcher.model, self.channel_order)
+        guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside)
+        noise = noise.clone()
+        noise[rows] = self.joint_set.reference_noise().to(noise)
+        samples = executor(noise, latent_image, *args, **kwargs).clone()
+        samples[rows] = self.joint_set.reference_latents().to(samples)
+        return samples
+
+    def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
+        """Memory for a run: the host counts two branches, here there may be three."""
+        if self.settings.mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST):
+            noise_shape = [math.ceil(noise_shape[0] * 1.5), *noise_shape[1:]]
+        return executor(model, noise_shape, *args, **kwargs)
+
+    def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
+        """A step: the reference rows are the forward-diffused references (section 3.3), and come back clean.
+
+        The branches of equation 4 are added here, for this step only.
+        """
+        guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
+        model, mode, image_scale = guider.inner_model, self.settings.mode, self.settings.image_scale
+        step = self._step(model.model_sampling, float(timestep.max()))
+        options = dict(model_options or {})
+        options["transformer_options"] = {**options.get("transformer_options", {}), KEY: step}
+        if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
+            options = guiding.three_branches(options, guider.conds[tagging.PARTIAL], mode, image_scale)
+        denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
+        denoised[rows] = model.process_latent_in(self.joint_set.reference_latents().to(denoised))
+        return denoised
+
+    def _step(self, sampling, sigma: float) -> Step:
+        """Where noise level ``sigma`` is in the schedule; bounds are inclusive, as the host's are."""
+
+        def within(start: float, end: float) -> bool:
+            return sampling.percent_to_sigma(start) >= sigma >= sampling.percent_to_sigma(end)
+
+        options = self.settings.options
+        coupled = within(options.coupling_start, options.coupling_end)
+        return Step(within(self.settings.start, self.settings.end), options.levels if coupled else frozenset())
+
+    def _replaced(self, model, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """``x``, chunks of B rows, with the forward-diffused references (x0 + sigma * epsilon) in its reference rows."""
+        layout = self.joint_set.layout
+        chunks = x.shape[0] // layout.rows
+        rows = [chunk * layout.rows + row for chunk in range(chunks) for row in layout.reference_rows]
+        clean = model.process_latent_in(self.joint_set.reference_latents().to(x)).repeat(chunks, 1, 1, 1)
+        noise = self.joint_set.reference_noise().to(x).repeat(chunks, 1, 1, 1)
+        x = x.clone()
+        x[rows] = model.model_sampling.noise_scaling(sigma[rows] if sigma.numel() > 1 else sigma, noise, clean).to(x)
+        return x
+
+    def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+        """A call of the UNet: find out which branch each chunk is, and tell its input and its attention layers.
+
+        The references are put in again because some guidance (SAG) calls the model on an x of its own.
+        """
+        options, layout = dict(transformer_options or {}), self.joint_set.layout
+        step = options.pop(KEY, None)
+        if step is None:
+            raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
+        null = [branch and step.guided for branch in tagging.null_chunks(kwargs.pop(tagging.TAG, None), x.shape[0], layout)]
+        literal = self.settings.options.null_references == settings.LITERAL
+        references_only = self.settings.options.reference_attention == settings.REFERENCES_ONLY
+        isolated = tuple(branch and not literal for branch in null)
+        options[attention.KEY] = attention.Evaluation(layout, isolated, step.levels, references_only)
+        if x.shape[1:] == self.joint_set.references.shape[1:]:
+            x = self._replaced(executor.class_obj, x, t)
+        if self.channel_order is not None:
+            c_concat = channels.without_references(c_concat, null, self.channel_order, literal)
+        control = self._for_generated_rows(control)
+        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+    def _for_generated_rows(self, control):
+        """A ControlNet's residuals without those on reference rows: its hint is about pictures to generate."""
+        if not control:
+            return control
+        layout = self.joint_set.layout
+        kept = torch.ones(layout.rows)
+        kept[layout.reference_rows] = 0
+
+        def masked(residual):
+            if residual is None or residual.shape[0] % layout.rows:
+                return residual
+            return residual * kept.repeat(residual.shape[0] // layout.rows).to(residual)[:, None, None, None]
+
+        return {place: [masked(residual) for residual in residuals] for place, residuals in control.items()}

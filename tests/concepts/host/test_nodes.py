@@ -1,0 +1,175 @@
+"""The concept nodes: finding, choosing, masks, refusals; the detector is planted, Segment Anything has random weights."""
+
+import folder_paths
+import pytest
+import torch
+from same_subject.nodes.concepts import nodes
+from same_subject.nodes.concepts.boxes import Box
+from same_subject.nodes.concepts.host import files as concept_files
+from same_subject.nodes.concepts.host import segmenting
+from same_subject.tests.tiny import planted
+
+SEED = 22  # random weights whose masks are neither white nor black everywhere, and differ between boxes
+TWO = (("red", 8, 10, 32, 90), ("green", 56, 20, 88, 80))
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return planted.detector(tmp_path_factory.mktemp("tokenizer"))
+
+
+def find(detector, image, phrases, order="best score", index=0, threshold=0.35, missing="error", **more):
+    return nodes.FindConcepts.execute(detector, image, phrases, order, index, threshold, 0.25, missing, **more).result
+
+
+def test_every_phrase_gets_the_place_of_its_own_concept(detector):
+    boxes, chosen, found, preview = find(detector, planted.scene(*TWO), "a red ball\na green box")
+    assert boxes.phrases == ("a red ball", "a green box")
+    assert [(box["x"], box["y"], box["width"], box["height"]) for box in chosen[0]] == [(8, 10, 24, 80), (56, 20, 32, 60)]
+    assert [box["score"] for box in chosen[0]] == pytest.approx([0.4 + 12 / 96, 0.4 + 16 / 96], abs=1e-6)
+    assert [box["label"] for box in chosen[0]] == ["a red ball", "a green box"] and found == chosen
+    assert preview.shape == (1, 96, 96, 3) and (preview - boxes.pictures).abs().amax(-1)[0].gt(0.1).sum() > 100
+
+
+def test_a_batch_keeps_every_picture_and_finds_each_ones_own_boxes(detector):
+    batch = torch.cat([planted.scene(*TWO), planted.scene(("red", 60, 0, 90, 40)), planted.scene()])
+    boxes, chosen, _, preview = find(detector, batch, "red\ngreen", missing="empty concept")
+    assert [len(row) for row in chosen] == [2, 1, 0] and len(preview) == 3
+    assert [[box is not None for box in row] for row in boxes.chosen] == [[True, True], [True, False], [False, False]]
+    with pytest.raises(ValueError, match="nothing was found for `green` in picture 1: its best score was 0.018"):
+        find(detector, batch, "red\ngreen")
+
+
+def test_equal_phrases_take_two_people_from_left_to_right(detector):
+    image = planted.scene(("red", 60, 10, 90, 90), ("red", 5, 10, 25, 90))
+    boxes, *_ = find(detector, image, "a red man\na red man")
+    assert [box.left for box in boxes.chosen[0]] == pytest.approx([5, 60], abs=0.01)
+    with pytest.raises(ValueError, match="2 boxes found for `a red man` in picture 0, but 3 concepts with `index` 0 need 3"):
+        find(detector, image, "a red man\n" * 3)
+
+
+def test_nodes_in_a_chain_choose_by_rules_of_their_own(detector):
+    image = planted.scene(("red", 5, 10, 25, 90), ("red", 60, 10, 90, 90), ("green", 30, 10, 50, 90))
+    first, *_ = find(detector, image, "red", "left to right", 1)
+    both, chosen, *_ = find(detector, image, "green", previous=first)
+    assert both.phrases == ("red", "green") and [box["x"] for box in chosen[0]] == [60, 30]
+    near, *_ = find(detector, image, "red", "nearest to point", x=10, y=50)
+    assert near.chosen[0][0].left == pytest.approx(5, abs=0.01)
+    with pytest.raises(ValueError, match="`red` and `a red ball` were found at one and the same place in picture 0"):
+        find(detector, image, "a red ball", "left to right", 1, previous=first)
+    with pytest.raises(ValueError, match="`previous` holds concepts of other pictures"):
+        find(detector, planted.scene(*TWO), "green", previous=first)
+
+
+def test_phrases_are_checked_before_the_queue_starts():
+    assert nodes.FindConcepts.validate_inputs("a cat\na dog") is True and nodes.FindConcepts.validate_inputs(None) is True
+    assert "is empty" in nodes.FindConcepts.validate_inputs(" \n")
+    assert "full stop" in nodes.FindConcepts.validate_inputs("a cat. a dog")
+
+
+def test_box_shaped_masks_become_weights_that_sum_to_one(detector):
+    batch = torch.cat([planted.scene(*TWO), planted.scene(("red", 60, 0, 90, 40))])
+    boxes, *_ = find(detector, batch, "red\ngreen", missing="empty concept")
+    concepts, masks, background = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0.7).result
+    assert masks.shape == (4, 96, 96) and background.shape == (2, 96, 96)
+    assert masks.flatten(1).sum(1).tolist() == [24 * 80, 32 * 60, 30 * 40, 0]
+    weights, rest = concepts.weights(12, 12)
+    assert weights.shape == (2, 2, 12, 12) and rest.shape == (2, 1, 12, 12)
+    assert (weights.sum(1, keepdim=True) + rest - 1).abs().max() <= 1e-6 and rest.std() >= 100 * 1e-6
+    assert weights[0, 0].amax() > 0.9 and weights[1, 1].amax() == 0
+
+
+def test_masks_of_the_users_own_become_concepts_without_a_detector():
+    own = torch.zeros(2, 32, 48)
+    own[0, :, :20], own[1, :, 16:40] = 1, 1
+    concepts, masks, background = nodes.ConceptsFromMasks.execute({"mask0": own}, "a cat\na dog", 0, "best score first", 0).result
+    assert concepts.phrases == ("a cat", "a dog") and concepts.boxes[0][1].corners == (16, 0, 40, 32)
+    assert torch.equal(masks[0], own[0]) and masks[1, 0, :20].max() == 0 and background[0, :, 40:].min() == 1
+    with pytest.raises(ValueError, match="`phrases` has 1 lines for 2 masks"):
+        nodes.ConceptsFromMasks.execute({"mask0": own}, "a cat", 0, "best score first", 0)
+    with pytest.raises(ValueError, match="needs masks of one size, but has 4x4 and 48x32"):
+        nodes.ConceptsFromMasks.execute({"mask0": own, "mask1": torch.ones(1, 4, 4)}, "", 0, "best score first", 0)
+    with pytest.raises(ValueError, match="Concepts From Masks: the mask of `concept 1` lies almost wholly inside"):
+        nodes.ConceptsFromMasks.execute({"mask0": own[:1].repeat(2, 1, 1)}, "", 0, "best score first", 0)
+
+
+def test_a_missing_file_is_named_with_its_folders_and_where_to_get_it(monkeypatch, tmp_path):
+    concept_files.register()
+    for category in (concept_files.DETECTORS, concept_files.SEGMENTERS):
+        _, extensions = folder_paths.folder_names_and_paths[category]
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, category, ([str(tmp_path)], extensions))
+    for node, file, url in (
+        (nodes.LoadGroundingDino, "groundingdino_swint_ogc.pth", "https://huggingface.co/ShilongLiu/GroundingDINO/"),
+        (nodes.LoadGroundingDino, "grounding-dino-tiny", "https://huggingface.co/IDEA-Research/grounding-dino-tiny/"),
+        (nodes.LoadSegmentAnything, "sam_vit_b_01ec64.pth", "https://dl.fbaipublicfiles.com/segment_anything/"),
+    ):
+        category = concept_files.DETECTORS if node is nodes.LoadGroundingDino else concept_files.SEGMENTERS
+        said = nodes._file_or_problem(category, file)
+        assert str(tmp_path) in said and f"Get it from {url}" in said and file in said
+        assert file in next(item for item in node.define_schema().inputs if item.id == "file").options
+    assert "is in none of" in nodes._file_or_problem(concept_files.SEGMENTERS, "../secret.pth")
+    assert nodes.LoadGroundingDino.validate_inputs(None) is True
+
+
+def test_folders_keep_what_other_nodes_look_for_in_them(monkeypatch, tmp_path):
+    known = ([str(tmp_path)], {".safetensors"})
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, concept_files.SEGMENTERS, known)
+    monkeypatch.delitem(folder_paths.filename_list_cache, concept_files.SEGMENTERS, raising=False)
+    concept_files.register()
+    folders, extensions = folder_paths.folder_names_and_paths[concept_files.SEGMENTERS]
+    assert str(tmp_path) in folders and extensions == {".safetensors", ".pth"}
+    for name in ("sam2.safetensors", "sam_mine.pth"):
+        (tmp_path / name).touch()
+    names = concept_files.segmenter_names()
+    assert "sam_mine.pth" in names and "sam2.safetensors" not in names
+
+
+@pytest.fixture
+def sam_file(tmp_path):
+    pytest.importorskip("segment_anything", reason="segment-anything is not among the test tools")
+    torch.save(planted.segment_anything(SEED).state_dict(), tmp_path / "tiny.pth")
+    return tmp_path / "tiny.pth"
+
+
+def test_segment_anything_gives_what_its_own_predictor_gives(sam_file):
+    from segment_anything import SamPredictor
+
+    picture = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(0))
+    boxes = ((Box(5, 5, 30, 35), None, Box(20, 2, 55, 30)),)
+    segmenter = segmenting.load(sam_file)
+    (masks,) = segmenter.masks(picture, boxes)
+    assert masks.shape == (3, 40, 60) and not masks[1].any()
+    predictor = SamPredictor(planted.segment_anything(SEED))
+    predictor.set_image((picture[0] * 255).round().byte().numpy())
+    for place in (0, 2):
+        plain, _, _ = predictor.predict(box=torch.tensor(boxes[0][place].corners).numpy(), multimask_output=False)
+        assert (masks[place].bool() != torch.from_numpy(plain[0])).float().mean() <= 1e-3
+        assert 0.1 < masks[place].mean() < 0.9, "the mask is neither all nor nothing, so equality says something"
+    assert (masks[0] != masks[2]).float().mean() >= 100 * 1e-3, "another box gives another mask"
+
+
+def test_segment_anything_files_that_cannot_be_used_are_refused_by_name(sam_file, monkeypatch):
+    state = torch.load(sam_file, weights_only=True)
+    torch.save({key: value for key, value in state.items() if "iou_token" not in key}, sam_file.parent / "less.pth")
+    torch.save({**state, "extra": torch.zeros(1)}, sam_file.parent / "more.pth")
+    sam_file.write_bytes(sam_file.read_bytes()[:1000])
+    other = "is not a Segment Anything checkpoint"
+    for name, message in (("less", other), ("more", other), ("tiny", r"\(1000 bytes\) cannot be read")):
+        with pytest.raises(ValueError, match=f"^Load Segment Anything: {name}.pth {message}"):
+            segmenting.load(sam_file.parent / f"{name}.pth")
+    monkeypatch.setitem(__import__("sys").modules, "segment_anything", None)
+    assert "pip install segment-anything" in nodes.LoadSegmentAnything.validate_inputs("x.pth")
+    with pytest.raises(RuntimeError, match="pip install segment-anything"):
+        segmenting.load(sam_file)
+
+
+def test_the_host_can_move_the_networks_and_take_their_memory_back(detector, sam_file):
+    import comfy.model_management
+
+    segmenter = segmenting.load(sam_file)
+    list(detector.detect(planted.scene(), detector.token_ids("red .")))
+    list(segmenter.masks(planted.scene(), ((Box(0, 0, 9, 9),),)))
+    ours = (detector.patcher, segmenter.patcher)
+    assert all(any(loaded.model is one for loaded in comfy.model_management.current_loaded_models) for one in ours)
+    comfy.model_management.unload_all_models()
+    assert not any(loaded.model is one for loaded in comfy.model_management.current_loaded_models for one in ours)

@@ -1,0 +1,291 @@
+"""A joint set next to the host's other model patches, and runs that no longer fit their set."""
+
+import comfy.controlnet
+import comfy.hooks
+import pytest
+import torch
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+from comfy_extras.nodes_freelunch import FreeU_V2
+from comfy_extras.nodes_hypertile import HyperTile
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from comfy_extras.nodes_rebatch import LatentRebatch
+from comfy_extras.nodes_sag import SelfAttentionGuidance
+from comfy_extras.nodes_tomesd import TomePatchModel
+from same_subject.tests.tiny import models, sets
+from same_subject.tests.tiny.sets import apply, case, gap, made, sample
+
+import nodes
+
+ROUNDING = 1e-4
+VISIBLE = 0.01
+ORDER = "noisy, reference, mask"
+MODES = ("joint", "text first", "text only")
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return models.model("sd15")
+
+
+def lora(model, strength=1.0):
+    """What the host's LoRA loader does with a weight, without a file."""
+    key = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_v.weight"
+    model = model.clone()
+    model.add_patches({key: ("diff", (torch.full((64, 64), 0.05),))}, strength)
+    return model
+
+
+PATCHES = {
+    "LoRA": lora,
+    "FreeU": lambda model: FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.2).result[0],
+    "PAG": lambda model: PerturbedAttentionGuidance.execute(model, 3.0).result[0],
+    "ToMe": lambda model: TomePatchModel.execute(model, 0.5).result[0],
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+@pytest.mark.parametrize("mode", MODES)
+def test_other_patches_work_before_and_after_jedi_alike(unet, patch, mode):
+    one, plain = case(sets=2), None
+    torch.manual_seed(0)
+    before = sample(apply(PATCHES[patch](unet), one.joint_set, mode), one)
+    after = sample(PATCHES[patch](apply(unet, one.joint_set, mode)), one)
+    plain = sample(apply(unet, one.joint_set, mode), one)
+    tolerance = 0.05 if patch == "ToMe" else ROUNDING  # it merges tokens at random places
+    assert gap(made(before, one), made(after, one)) < tolerance
+    assert gap(made(before, one), made(plain, one)) > VISIBLE
+    assert torch.equal(before[one.layout.reference_rows], one.joint_set.reference_latents())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pag_perturbs_the_middle_block_and_leaves_the_others_coupled(unet, mode):
+    a, b = (case(latents=sets.pictures(2, seed)) for seed in (0, 1))
+    results = [made(sample(PATCHES["PAG"](apply(unet, one.joint_set, mode)), one), one) for one in (a, b)]
+    assert gap(*results) > VISIBLE
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sag_runs_with_its_own_block_uncoupled(unet, mode):
+    one = case()
+    with_sag = [
+        sample(SelfAttentionGuidance.execute(apply(unet, one.joint_set, mode), scale, 2.0).result[0], one) for scale in (0.0, 1.0)
+    ]
+    assert gap(*(made(samples, one) for samples in with_sag)) > VISIBLE
+    assert torch.equal(with_sag[1][one.layout.reference_rows], one.joint_set.reference_latents())
+    first = sample(apply(SelfAttentionGuidance.execute(unet, 1.0, 2.0).result[0], one.joint_set, mode), one)
+    assert gap(first, with_sag[1]) < ROUNDING
+
+
+def test_sag_leaves_a_reference_free_branch_free_of_references(unet):
+    seen = []
+    for seed in (0, 1):
+        one = case(latents=sets.pictures(2, seed))
+        model = SelfAttentionGuidance.execute(apply(unet, one.joint_set), 1.0, 2.0).result[0]
+        calls = sets.Calls(model)
+        sample(calls.model, one, steps=1)
+        assert [len(x) for x in calls.inputs] == [8, 4]
+        # SAG blurs the whole batch; the references are put back into what the UNet sees.
+        reference = calls.inputs[0][:4][one.layout.reference_rows]
+        assert torch.equal(calls.inputs[1][one.layout.reference_rows], reference)
+        seen.append(reference)
+    assert gap(*seen) > 1e-3
+
+
+def test_attention_replaced_before_jedi_becomes_the_kernel_of_the_coupling(unet):
+    one, shapes = case(), []
+
+    def sharper(q, k, v, options):
+        shapes.append((options["block"], tuple(q.shape)))
+        return torch.nn.functional.scaled_dot_product_attention(q * 1.5, k, v)
+
+    model = unet.clone()
+    model.set_model_attn1_replace(sharper, "middle", 0)
+    result = sample(apply(model, one.joint_set), one, steps=1, cfg=1.0)
+    assert shapes == [(("middle", 0), (1, 4 * 16, 64))]
+    assert gap(result, sample(apply(unet, one.joint_set), one, steps=1, cfg=1.0)) > VISIBLE
+
+
+def test_attention_replaced_after_jedi_is_refused(unet):
+    one = case()
+    model = apply(unet, one.joint_set)
+    model.set_model_attn1_replace(lambda q, k, v, options: v, "middle", 0)
+    with pytest.raises(ValueError, match="block middle 0 after JeDi.*before JeDi"):
+        sample(model, one)
+
+
+def test_a_patch_of_cross_attention_that_follows_cond_or_uncond_sees_whole_sets(unet):
+    """What IPAdapter does: extra tokens for the conditional chunks only."""
+    one, seen = case(sets=2), []
+
+    def adapter(q, k, v, options):
+        heads = options["n_heads"]
+        out = comfy.ldm.modules.attention.optimized_attention(q, k, v, heads)
+        chunks = list(out.chunk(len(options["cond_or_uncond"])))
+        seen.append((options["cond_or_uncond"], [len(chunk) for chunk in chunks]))
+        return torch.cat([chunk + (branch == 0) for chunk, branch in zip(chunks, options["cond_or_uncond"], strict=True)])
+
+    for order in ("before", "after"):
+        model = unet.clone() if order == "before" else apply(unet, one.joint_set)
+        model.set_model_attn2_replace(adapter, "middle", 0)
+        model = apply(model, one.joint_set) if order == "before" else model
+        result = sample(model, one)
+        assert gap(made(result, one), made(sample(apply(unet, one.joint_set), one), one)) > VISIBLE
+    assert seen and all(branches == [1, 0] and rows == [8, 8] for branches, rows in seen)
+
+
+class Control(comfy.controlnet.ControlBase):
+    """A ControlNet that adds a constant to the middle block, and keeps the batches it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        self.seen.append(x_noisy.clone())
+        return {"input": [], "middle": [torch.full((len(x_noisy), 64, 4, 4), 3.0)], "output": []}
+
+    def get_models(self):
+        return []
+
+    def copy(self):
+        return self
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_controlnet_steers_generated_rows_and_leaves_references_alone(unet, mode):
+    one, control = case(), Control()
+
+    def controlled(conditioning):
+        return [[states, {**values, "control": control, "control_apply_to_uncond": False}] for states, values in conditioning]
+
+    steered = sets.Case(one.joint_set, controlled(one.positive), controlled(one.negative))
+    calls = sets.Calls(apply(unet, one.joint_set, mode))
+    result = sample(calls.model, steered)
+    assert gap(made(result, one), made(sample(apply(unet, one.joint_set, mode), one), one)) > VISIBLE
+    (middle,) = calls.controls[0]["middle"]
+    assert len(middle) == (3 if mode == "text first" else 2) * one.layout.rows
+    rows = one.layout.reference_rows
+    assert middle[rows].abs().max() == 0 and middle[one.layout.generated_rows].min() == 3
+    clean = unet.model.process_latent_in(one.joint_set.references)
+    assert gap(control.seen[0][rows], clean + 14.6146 * one.joint_set.noise[0]) < ROUNDING
+
+
+def test_hypertile_is_refused(unet):
+    one = case(latents=sets.pictures(2, size=16))
+    with pytest.raises(ValueError, match="HyperTile"):
+        sample(HyperTile.execute(apply(unet, one.joint_set), 1, 2, 0, False)[0], one)
+
+
+@pytest.mark.parametrize("order", ("before", "after"))
+def test_context_windows_are_refused(unet, order):
+    one = case(sets=2)
+
+    def windows(model):
+        return ContextWindowsManualNode.execute(model, 4, 1, "standard_static", 1, False, "pyramid", 0, False).result[0]
+
+    model = apply(windows(unet), one.joint_set) if order == "before" else windows(apply(unet, one.joint_set))
+    with pytest.raises(ValueError, match="Context Windows.*Remove that node"):
+        sample(model, one)
+
+
+def test_two_jedi_nodes_in_a_row_are_refused(unet):
+    one = case()
+    with pytest.raises(ValueError, match="already went through a JeDi node"):
+        apply(apply(unet, one.joint_set), one.joint_set)
+
+
+def test_conditioning_areas_and_masks_work(unet):
+    from nodes import ConditioningSetArea
+
+    one = case()
+    (area,) = ConditioningSetArea().append(one.positive, 32, 64, 0, 0, 1.0)
+    areas = sets.Case(one.joint_set, one.positive + area, one.negative)
+    result = sample(apply(unet, one.joint_set), areas)
+    assert gap(made(result, one), made(sample(apply(unet, one.joint_set), one), one)) > VISIBLE
+    nine = models.model("sd15", 9)
+    assert sample(apply(nine, one.joint_set, channel_order=ORDER), areas).isfinite().all()
+
+
+LATENTS = {
+    "LatentFromBatch": lambda latent: nodes.LatentFromBatch().frombatch(latent, 0, 3)[0],
+    "RepeatLatentBatch": lambda latent: nodes.RepeatLatentBatch().repeat(latent, 2)[0],
+    "LatentUpscale": lambda latent: nodes.LatentUpscale().upscale(latent, "nearest-exact", 128, 128, "disabled")[0],
+    "RebatchLatents": lambda latent: LatentRebatch.execute([latent], [2]).result[0][0],
+    "EmptyLatentImage": lambda latent: nodes.EmptyLatentImage().generate(64, 64, 4)[0],
+    "rows moved": lambda latent: {**latent, "samples": latent["samples"].flip(0)},
+    "another set": lambda latent: case(latents=sets.pictures(2, seed=5)).latent,
+}
+
+
+@pytest.mark.parametrize("change", LATENTS)
+def test_a_latent_batch_that_no_longer_fits_its_set_is_refused(unet, change):
+    one = case()
+    with pytest.raises(ValueError, match="^JeDi: .*Connect `latent` of Joint Set"):
+        sample(apply(unet, one.joint_set), one, latent=LATENTS[change](one.latent))
+
+
+def test_rounding_to_half_precision_is_not_refused(unet):
+    one = case()
+    half = {**one.latent, "samples": one.latent["samples"].half().float()}
+    assert gap(sample(apply(unet, one.joint_set), one, latent=half), sample(apply(unet, one.joint_set), one)) < 1e-2
+
+
+def test_conditioning_of_another_set_or_size_is_refused(unet):
+    one, other, small = case(), case(seed=3), case(references=1)
+    with pytest.raises(ValueError, match="positive conditioning was made by another Joint Set"):
+        sample(apply(unet, one.joint_set), sets.Case(one.joint_set, other.positive, one.negative))
+    stripped = [[states, {}] for states, _ in small.positive]
+    with pytest.raises(ValueError, match="positive conditioning has 3 rows.*needs 1 or 4 rows"):
+        sample(apply(unet, one.joint_set), sets.Case(one.joint_set, stripped, one.negative))
+
+
+def test_a_stock_text_encode_is_accepted_for_the_negative(unet):
+    one = case()
+    stock = [[states, {}] for states, _ in one.negative]
+    expected = sample(apply(unet, one.joint_set), one)
+    assert torch.equal(sample(apply(unet, one.joint_set), sets.Case(one.joint_set, one.positive, stock)), expected)
+
+
+def test_a_model_that_is_no_picture_unet_is_refused():
+    from same_subject.nodes.joint.host import channels
+
+    class Other:
+        class model:
+            diffusion_model = torch.nn.Linear(1, 1)
+
+    with pytest.raises(ValueError, match="needs a UNet for pictures"):
+        channels.channel_order(Other, "auto")
+
+
+def test_references_from_another_kind_of_vae_are_refused(unet):
+    from same_subject.nodes.joint.host import channels
+
+    channels.check_latents(unet, case().joint_set)
+    with pytest.raises(ValueError, match="16 latent channels, but the model needs 4. Connect the VAE"):
+        channels.check_latents(unet, case(latents=torch.zeros(2, 16, 8, 8)).joint_set)
+
+
+@pytest.mark.parametrize("size, levels", (((64, 96), 4), ((9, 13), 4), ((7, 11), 4), ((16, 16), 4)))
+def test_every_resolution_of_a_unet_has_its_level(size, levels):
+    from same_subject.nodes.joint.host.attention import Evaluation
+    from same_subject.nodes.joint.settings import LEVELS
+
+    evaluation, found = Evaluation(case().layout, (False,), frozenset(LEVELS), False), []
+    layer = torch.zeros(1, 1, *size)
+    halve = torch.nn.Conv2d(1, 1, 3, stride=2, padding=1)  # the UNet's own way to halve
+    for _ in range(levels):
+        found.append(evaluation.level({"original_shape": [1, 1, *size], "activations_shape": list(layer.shape)}))
+        layer = halve(layer)
+    assert tuple(found) == LEVELS
+
+
+def test_inpainting_a_generated_picture_keeps_the_rest_of_it(unet):
+    one = case()
+    start = one.latent
+    start["samples"][:2] = sets.pictures(2, seed=9)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 4:] = 1
+    result = sample(apply(unet, one.joint_set), one, latent={**start, "noise_mask": mask})
+    assert gap(result[:2, ..., :4], start["samples"][:2, ..., :4]) < ROUNDING
+    assert gap(result[:2, ..., 4:], start["samples"][:2, ..., 4:]) > VISIBLE
+    assert torch.equal(result[2:], one.joint_set.references)

@@ -1,0 +1,139 @@
+"""Workflows and blueprints in the real frontend: they open whole, queue what they should, and the demos run as they are."""
+
+import json
+import time
+
+import pytest
+from same_subject.dev import demo, server
+from same_subject.tests.server import browser, graphs, ui_format
+from same_subject.tests.server.ui_format import WORKFLOWS
+
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+DEMOS = [name for name in NAMES if name.startswith("demo")]
+BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
+OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "IdentityLoader"}
+"""Nodes that the frontend marks until a user brings the file that they name."""
+TITLE = 30
+"""Height of a node's title, which stands above its position."""
+
+pytestmark = pytest.mark.skipif(browser.program() is None, reason="no Chromium is installed here to run the frontend in")
+
+OPEN = """(async () => {
+  const graph = await (await fetch("/api/workflow_templates/FOLDER/NAME.json")).json();
+  await app.loadGraphData(graph, true, true, "NAME");
+  await new Promise(done => setTimeout(done, 500));
+  return {
+    nodes: app.graph.nodes.map(node => ({
+      id: Number(node.id), type: node.type, pos: [...node.pos], size: [...node.size], needed: [...node.computeSize()],
+      wrong: node.has_errors || !(node.type in LiteGraph.registered_node_types),
+    })),
+    links: [...app.graph.links.values()].map(
+      link => [link.id, link.origin_id, link.origin_slot, link.target_id, link.target_slot].map(Number)),
+    prompt: (await app.graphToPrompt()).output,
+  };
+})()"""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes 2.0"])
+def page(live, request):
+    live.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": request.param})
+    page = browser.Page()
+    try:
+        page.start()
+    except browser.NoBrowser as problem:
+        pytest.skip(str(problem))
+    try:
+        page.open(live.url)
+        # The frontend first opens a graph of its own; what is opened before would be replaced by it.
+        page.wait_for("window.app?.graph?.nodes.length && LiteGraph.registered_node_types.JediPick")
+        yield page
+    finally:
+        page.stop()
+
+
+def opened(page, name):
+    return page.evaluate(OPEN.replace("FOLDER", server.FOLDER).replace("NAME", name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_opens_whole_and_queues_its_api_form(page, name):
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    shown = opened(page, name)
+    assert {node["id"]: node["type"] for node in shown["nodes"]} == {node["id"]: node["type"] for node in workflow["nodes"]}
+    wrong = {node["type"] for node in shown["nodes"] if node["wrong"]}
+    assert wrong <= (set() if name in DEMOS else OF_A_USER), "but for the files a user brings"
+    assert sorted(shown["links"]) == sorted(link[:5] for link in workflow["links"])
+    assert shown["prompt"] == json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_node_of_a_workflow_covers_another(page, name):
+    boxes = {}
+    for node in opened(page, name)["nodes"]:
+        (left, top), (width, height) = node["pos"], [max(pair) for pair in zip(node["size"], node["needed"])]
+        boxes[f"{node['type']} {node['id']}"] = (left, top - TITLE, left + width, top + height)
+    covered = [
+        (one, other) for one, a in boxes.items() for other, b in boxes.items()
+        if one < other and a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    ]  # fmt: skip
+    assert covered == []
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_a_demo_runs_as_it_is_opened(page, live, name):
+    graph = demo.read_graph(name)
+    assert opened(page, name)["prompt"] == graph
+    before = set(live.get("/history"))
+    page.evaluate("app.queuePrompt(0, 1)")
+    deadline = time.monotonic() + 600
+    while not (new := {name: run for name, run in live.get("/history").items() if name not in before}):
+        assert time.monotonic() < deadline, "the run did not end"
+        time.sleep(0.5)
+    (run,) = new.values()
+    assert run["status"]["status_str"] == "success", run["status"]["messages"][-1]
+    saver = next(name for name, node in graph.items() if node["class_type"] == "SaveImage")
+    page.wait_for(f"app.nodeOutputs['{saver}']?.images.length == {len(run['outputs'][saver]['images'])}")
+
+
+STORE = """document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("subgraph")"""
+INSERT = """(async () => {
+  const store = STORE, type = store.subgraphBlueprints.find(node => node.display_name == "NAME").name;
+  const {nodes, definitions} = store.getBlueprint(type);
+  app.graph.clear();
+  const [node] = app.canvas._deserializeItems({nodes, subgraphs: definitions.subgraphs}, {position: [0, 0]}).nodes.values();
+  await new Promise(done => setTimeout(done, 500));
+  const given = {};
+  for (const [number, socket] of node.inputs.entries()) {
+    if (socket.widget) continue;
+    const source = LiteGraph.createNode(socket.type == "IMAGE" ? "LoadImage" : "CheckpointLoaderSimple");
+    app.graph.add(source);
+    const output = source.outputs.findIndex(one => one.type == socket.type);
+    source.connect(output, node, number);
+    given[socket.name] = [String(source.id), output];
+  }
+  return {
+    id: String(node.id), given, size: [...node.size], needed: [...node.computeSize()],
+    inputs: node.inputs.map(socket => socket.name), outputs: node.outputs.map(socket => socket.name),
+    widgets: Object.fromEntries(node.widgets.map(widget => [widget.name, widget.value])),
+    unknown: node.subgraph.nodes.map(inner => inner.type).filter(type => !(type in LiteGraph.registered_node_types)),
+    prompt: (await app.graphToPrompt()).output,
+  };
+})()"""
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_is_in_the_node_library_and_queues_all_of_its_nodes(page, name):
+    """Inserted as the frontend's own node library does it, with a loader and pictures connected."""
+    blueprint = ui_format.read(ui_format.BLUEPRINTS / f"{name}.json")
+    page.wait_for(f"{STORE}?.subgraphBlueprints.some(node => node.display_name == '{name}')")
+    shown = page.evaluate(INSERT.replace("STORE", STORE).replace("NAME", name))
+    node, _ = ui_format.definition_of(blueprint)
+    assert shown["unknown"] == []
+    for side in ("inputs", "outputs"):
+        assert shown[side] == [socket["name"] for socket in node[side]]
+    defaults = ui_format.defaults_of(blueprint)
+    assert shown["widgets"] == defaults and set(shown["given"]) == set(shown["inputs"]) - set(defaults)
+    prefix = f"{shown['id']}:"
+    expected, _ = ui_format.unfold(blueprint, {**defaults, **shown["given"]}, graphs.node_classes(), prefix)
+    inside = {number: one for number, one in shown["prompt"].items() if number.startswith(prefix)}
+    assert all(one.pop("_meta") for one in inside.values()) and inside == expected
