@@ -80,7 +80,7 @@ def draw_toys(folder: Path = ROOT / "demo", seed: int = 12) -> list[str]:
     scenes = torch.randperm(len(world.SCENES), generator=generator)[:2]
     pictures, _ = world.draw(toys, world.draw_poses(2, generator), scenes, generator)
     _save(pictures, folder, "toy")
-    return [world.caption(int(shape), int(scene)) for shape, scene in zip(toys.shape, scenes)]
+    return [world.caption(int(shape), int(scene)) for shape, scene in zip(toys.shape, scenes, strict=True)]
 
 
 def _save(pictures: torch.Tensor, folder: Path, name: str) -> None:

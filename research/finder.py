@@ -59,13 +59,16 @@ def read_off(looks: torch.Tensor, drawn: world.Subjects) -> torch.Tensor:
     colours, *kinds = looks.split((6, len(world.PATTERNS), len(world.OUTLINES), len(world.EYES)), dim=1)
     wanted = torch.cat((drawn.first, drawn.second), dim=1).repeat(2, 1).to(colours)
     answers = (answer.repeat(2).to(colours.device) for answer in (drawn.pattern, drawn.outline, drawn.eyes))
-    return 10 * F.mse_loss(colours, wanted) + sum(F.cross_entropy(kind, answer) for kind, answer in zip(kinds, answers)) / 3
+    return (
+        10 * F.mse_loss(colours, wanted)
+        + sum(F.cross_entropy(kind, answer) for kind, answer in zip(kinds, answers, strict=True)) / 3
+    )
 
 
 def squares(picture: torch.Tensor, mask: torch.Tensor, off: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures and solid masks as `Finder.toys` sees them, the toy in the middle. off: moves of the boxes in pixels [B, 4]."""
     rows = []
-    for number, (one, cover) in enumerate(zip(picture, mask > 0.5)):
+    for number, (one, cover) in enumerate(zip(picture, mask > 0.5, strict=True)):
         box = box_of(cover[0]).cpu() + (0 if off is None else off[number])
         rows.append(torch.cat((around(one[None], box), around(cover[None].float(), box)), dim=1))
     return torch.cat(rows)[:, :3], torch.cat(rows)[:, 3:]

@@ -72,7 +72,7 @@ def loss(judge: Judge, generator: torch.Generator, subjects: int = 48, temperatu
     segmented = F.binary_cross_entropy_with_logits(judge.segmenter(picture).float(), mask)
     scene = F.cross_entropy(judge.classifier(picture).float(), scenes)
     shown = [masked.to(place) if torch.rand(1, generator=generator) < 0.7 else None for _, masked, _ in pair]
-    a, b = (judge.embed(p, m).float() for p, m in zip(pictures, shown))
+    a, b = (judge.embed(p, m).float() for p, m in zip(pictures, shown, strict=True))
     logits, same = a @ b.T / temperature, torch.arange(subjects, device=place)
     contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
     top1 = (logits.argmax(dim=1) == same).float().mean().item()

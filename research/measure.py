@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import comfy.sample
@@ -134,7 +135,7 @@ def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None)
             for first in range(0, count, BATCH):
                 part = slice(first, first + BATCH)
                 pictures = samplers[setting.model].pictures(subjects[part], setting, seed=HELD_OUT + first)
-                known[setting] += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures)]
+                known[setting] += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures, strict=True)]
         found = known[setting]
         scores[name] = found
         means = {key: sum(row[key] for row in found) / count for key in found[0]}
@@ -170,7 +171,7 @@ def order_of_modes(scores: dict[str, list[dict]], resamples: int = 10_000, seed:
             mode: torch.tensor([[row[figure] for row in scores[f"{mode}@{value:g}"]] for value in LAMBDAS]).mean(dim=0)
             for mode in modes
         }
-        for larger, smaller in zip(order, order[1:]):
+        for larger, smaller in pairwise(order):
             difference = means[larger] - means[smaller]
             picks = torch.randint(len(difference), (resamples, len(difference)), generator=generator)
             low, high = torch.quantile(difference[picks].mean(dim=1), torch.tensor([0.025, 0.975])).tolist()

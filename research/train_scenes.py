@@ -46,7 +46,7 @@ def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, w
     """Transformer options that add identities [B, FEATURES] with ``weight`` [B] in every cross-attention layer."""
     tokens, share = adapter.image_proj(embedding[:, None]), weight[:, None, None]
     patches = {}
-    for layer, pair in zip(layers_of(unet), adapter.ip_adapter.values()):
+    for layer, pair in zip(layers_of(unet), adapter.ip_adapter.values(), strict=True):
 
         def cross(q, k, v, options, pair=pair):
             def attend(q, k, v):

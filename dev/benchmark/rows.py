@@ -7,7 +7,7 @@ PAPER_STEP_MS = 56.4  # JeDi, table 10: one step on an A100
 
 def row(name, ratios, bound, seconds):
     """A ratio of times, the median over the rounds. seconds: (ours, against) of every round."""
-    ours, other = (statistics.median(column) for column in zip(*seconds))
+    ours, other = (statistics.median(column) for column in zip(*seconds, strict=True))
     return {
         "name": name,
         "ratio": round(statistics.median(ratios), 4),

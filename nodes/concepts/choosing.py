@@ -50,7 +50,7 @@ def choose(
         taken = ordered(found[phrase].boxes, order, point)[index : index + len(places)]
         if len(taken) < len(places) and missing == ERROR:
             raise ValueError(_too_few(phrase, found[phrase], len(places), index, box_threshold, picture))
-        for place, box in zip(places, ordered(taken, LEFT_TO_RIGHT)):
+        for place, box in zip(places, ordered(taken, LEFT_TO_RIGHT), strict=False):
             chosen[place] = box
     check_distinct(phrases, chosen, picture)
     return chosen
@@ -83,7 +83,7 @@ def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold
 
 def check_distinct(phrases: Sequence[str], chosen: Sequence[Box | None], picture: str) -> None:
     """Raise if two of the K concepts of one picture have one instance."""
-    placed = [(phrase, box) for phrase, box in zip(phrases, chosen) if box is not None]
+    placed = [(phrase, box) for phrase, box in zip(phrases, chosen, strict=True) if box is not None]
     for number, (phrase, box) in enumerate(placed):
         for other_phrase, other in placed[:number]:
             if box.overlap(other) > MOST_OVERLAP:

@@ -104,7 +104,10 @@ def _split(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     for joined, own in ((".attn.qkv.", ".attention.self.{}."), (".in_proj_", ".{}.")):
         if joined in key:
             before, after = key.split(joined)
-            return {before + own.format(name) + after: part for name, part in zip(("query", "key", "value"), value.chunk(3))}
+            return {
+                before + own.format(name) + after: part
+                for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True)
+            }
     return {key: value}
 
 

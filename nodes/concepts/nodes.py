@@ -216,7 +216,7 @@ def _search(detector, pictures, names, rule, thresholds) -> scene.Boxes:
 
 def _as_dicts(names, row) -> list[dict]:
     """The host's bounding boxes of one picture; row: K sequences of boxes."""
-    return [box.as_dict(name) for name, boxes in zip(names, row) for box in boxes]
+    return [box.as_dict(name) for name, boxes in zip(names, row, strict=True) for box in boxes]
 
 
 def _pipeline_inputs() -> list:
@@ -284,7 +284,7 @@ class ConceptMasks(io.ComfyNode):
         raw = segmenter.masks(boxes.pictures, boxes.chosen) if segmenter is not None else _box_shaped(boxes)
         placed = [
             scene.place(found, row, boxes.phrases, grow, overlaps, f"Concept Masks: in picture {number}")
-            for number, (found, row) in enumerate(zip(raw, boxes.chosen))
+            for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True))
         ]
         return _masks_out(scene.Concepts(boxes.phrases, boxes.chosen, torch.stack(placed), feather))
 

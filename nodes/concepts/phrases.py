@@ -57,4 +57,4 @@ def spans(token_ids: list[int], phrases: list[str]) -> dict[str, range]:
             f"Find Concepts: {len(distinct)} phrases ({', '.join(distinct)}) became {len(found)} in the tokenizer. Check that "
             "the tokenizer files beside the detector are those of bert-base-uncased, and use plain words."
         )
-    return dict(zip(distinct, found))
+    return dict(zip(distinct, found, strict=True))

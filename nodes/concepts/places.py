@@ -34,8 +34,8 @@ class Boxes:
         return Boxes(
             (*self.phrases, *more.phrases),
             more.pictures,
-            tuple((*a, *b) for a, b in zip(self.chosen, more.chosen)),
-            tuple((*a, *b) for a, b in zip(self.found, more.found)),
+            tuple((*a, *b) for a, b in zip(self.chosen, more.chosen, strict=True)),
+            tuple((*a, *b) for a, b in zip(self.found, more.found, strict=True)),
         )
 
 
@@ -56,7 +56,7 @@ class Concepts:
     def weights(self, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(M_i [B, K, h, w], M_BG [B, 1, h, w]) on a latent grid: never negative, and together one at every pixel."""
         pairs = [pipeline.latent_weights(masks, height, width, self.feather) for masks in self.masks]
-        own, background = zip(*pairs)
+        own, background = zip(*pairs, strict=True)
         return torch.stack(own), torch.stack(background)
 
 

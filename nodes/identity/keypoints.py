@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -41,7 +42,7 @@ def draw(faces: Sequence[torch.Tensor], width: int, height: int) -> torch.Tensor
             colour = [int(value * DIMMED) for value in COLOURS[first]]
             _fill(canvas, convex_spans(limb_polygon(points[first], points[second]), width, height), colour)
     for points in faces:
-        for point, colour in zip(points.tolist(), COLOURS):
+        for point, colour in zip(points.tolist(), COLOURS, strict=True):
             _fill(canvas, circle_spans((int(point[0]), int(point[1])), RADIUS), colour)
     return canvas.float() / 255
 
@@ -70,7 +71,7 @@ def ellipse(centre: Point, half_axes: tuple[int, int], angle: int) -> list[Point
 
 def convex_spans(polygon: Sequence[Point], width: int, height: int) -> Iterator[Span]:
     """The pixels of a filled convex polygon in a picture of this size (cv2.fillConvexPoly): its outline, then its rows."""
-    for before, point in zip([polygon[-1], *polygon], polygon):
+    for before, point in pairwise((polygon[-1], *polygon)):
         yield from ((y, x, x) for x, y in line(before, point, width, height))
     if len(polygon) < 3:
         return

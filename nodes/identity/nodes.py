@@ -245,7 +245,7 @@ def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.
     if not pictures:
         raise ValueError(f"{node}: no picture was given, but needs at least 1. Connect a picture with a face.")
     names = [f"picture {number} of {len(pictures)} (counted from 1)" for number in range(1, len(pictures) + 1)]
-    return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names)]
+    return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names, strict=True)]
 
 
 def masks_of(concept: int, masks: torch.Tensor, pictures: int) -> torch.Tensor:

@@ -92,7 +92,7 @@ def weights_of_masks(masks: Sequence[torch.Tensor], rows: int, height: int, widt
         shared = pipeline.disjoint(own, torch.zeros(len(masks), 1, 1, device=own.device))
         _check_shares(own, shared)
         pairs.append(pipeline.latent_weights(shared, height, width, feather))
-    return background_first(*(torch.stack(parts) for parts in zip(*pairs)))
+    return background_first(*(torch.stack(parts) for parts in zip(*pairs, strict=True)))
 
 
 def background_first(own: torch.Tensor, background: torch.Tensor) -> torch.Tensor:

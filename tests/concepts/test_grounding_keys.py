@@ -24,7 +24,7 @@ def original(embed, depths, heads, window):
         "transformer.tgt_embed.weight": (900, 256),
         "transformer.decoder.bbox_embed.0.layers.0.weight": (256, 256),
     }
-    for stage, (depth, count) in enumerate(zip(depths, heads)):
+    for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
         for block in range(depth):
             at, width = f"backbone.0.layers.{stage}.blocks.{block}.attn", embed * 2**stage
             shapes[f"{at}.relative_position_bias_table"] = ((2 * window - 1) ** 2, count)

@@ -19,7 +19,7 @@ def published(points, width, height):
         polygon = cv2.ellipse2Poly(centre, axes, angle, 0, 360, 1)
         picture = cv2.fillConvexPoly(picture.copy(), polygon, keypoints.COLOURS[limb[0]])
     picture = (picture * 0.6).astype(numpy.uint8)
-    for point, colour in zip(kps, keypoints.COLOURS):
+    for point, colour in zip(kps, keypoints.COLOURS, strict=True):
         picture = cv2.circle(picture.copy(), (int(point[0]), int(point[1])), 10, colour, -1)
     return torch.from_numpy(picture).float() / 255
 
@@ -57,7 +57,7 @@ def test_degenerate_faces_are_drawn_alike(points):
 
 def test_the_colours_and_their_place_are_those_of_the_points():
     picture = keypoints.draw([FACE], 400, 360)
-    for point, colour in zip(FACE.tolist(), keypoints.COLOURS):
+    for point, colour in zip(FACE.tolist(), keypoints.COLOURS, strict=True):
         assert (picture[int(point[1]), int(point[0])] * 255).tolist() == list(colour)
     assert picture.max() == 1 and picture.min() == 0 and picture.shape == (360, 400, 3)
     limb = (FACE[0] + FACE[2]) / 2

@@ -70,7 +70,7 @@ def test_a_workflow_opens_whole_and_queues_its_api_form(page, name):
 def test_no_node_of_a_workflow_covers_another(page, name):
     boxes = {}
     for node in opened(page, name)["nodes"]:
-        (left, top), (width, height) = node["pos"], [max(pair) for pair in zip(node["size"], node["needed"])]
+        (left, top), (width, height) = node["pos"], [max(pair) for pair in zip(node["size"], node["needed"], strict=True)]
         boxes[f"{node['type']} {node['id']}"] = (left, top - TITLE, left + width, top + height)
     covered = [
         (one, other) for one, a in boxes.items() for other, b in boxes.items()

@@ -125,7 +125,7 @@ def scene(people=("anna", "bert"), continue_from="blend", last_steps=0, words="a
         "null": node("CLIPTextEncode", clip=link("checkpoint", 1), text="blurry"),
     }  # fmt: skip
     model, before = link("checkpoint"), {}
-    for number, (name, text) in enumerate(zip(people, ("a green man", "a blue woman"))):
+    for number, (name, text) in enumerate(zip(people, ("a green man", "a blue woman"), strict=True)):
         graph |= {
             f"picture{number}": node("LoadImage", image=f"{name}.png"),
             f"person{number}": node(

@@ -71,7 +71,7 @@ def test_every_loader_says_where_its_weights_are_published(path, classes):
     known = {entry["file"]: {"url": entry["url"], "directory": entry["folder"].removeprefix("models/")} for entry in known}
     for node in all_nodes(path):
         if node["type"] in WEIGHTS:
-            values = dict(zip(widgets_of(classes[node["type"]]), node["widgets_values"]))
+            values = dict(zip(widgets_of(classes[node["type"]]), node["widgets_values"], strict=True))
             files = [values[name] for name in WEIGHTS[node["type"]]]
             assert node["properties"]["models"] == [{"name": file, **known[file]} for file in files]
 
@@ -104,7 +104,7 @@ def test_the_blueprint_is_the_workflow_of_two_people_in_one_node(classes):
     given = ui_format.defaults_of(blueprint)
     assert given["seed"] == workflow[seed]["inputs"]["value"]
     given |= {name: [checkpoint, number] for number, name in enumerate(("model", "clip", "vae"))}
-    given |= {name: [number, 0] for name, number in zip(("first person", "second person"), portraits)}
+    given |= {name: [number, 0] for name, number in zip(("first person", "second person"), portraits, strict=True)}
     inside, outputs = ui_format.unfold(blueprint, {**given, "seed": [seed, 0]}, classes, "inside:")
     whole = {**workflow, **inside}
     savers = {node["class_type"]: node["inputs"]["images"] for node in workflow.values() if "images" in node["inputs"]}

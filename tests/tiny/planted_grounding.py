@@ -30,7 +30,7 @@ def scene(green: tuple[int, int, int, int], blue: tuple[int, int, int, int], sca
     scale: 1 gives HEIGHT by WIDTH pixels, the size that the network sees.
     """
     picture, side = torch.full((1, HEIGHT * scale, WIDTH * scale, 3), 0.5), CELL * scale
-    for blob, colour in zip((green, blue), COLOURS.values()):
+    for blob, colour in zip((green, blue), COLOURS.values(), strict=True):
         left, top, right, bottom = (side * edge for edge in blob)
         picture[:, top:bottom, left:right] = torch.tensor(colour)
     return picture
@@ -117,7 +117,7 @@ def _examples(made, generator: torch.Generator) -> tuple[torch.Tensor, torch.Ten
     def draw(least: int, most: int) -> int:
         return int(torch.randint(least, most + 1, (1,), generator=generator))
 
-    for picture, label in zip(pictures, labels):
+    for picture, label in zip(pictures, labels, strict=True):
         places = picture.view(rows, CELL, columns, CELL, 3)
         for half, number in enumerate(torch.randperm(2, generator=generator).tolist()):
             width, height = draw(5, 8), draw(5, 8)
@@ -139,7 +139,7 @@ def _fit(made, places: torch.Tensor, labels: torch.Tensor) -> None:
     tokens = torch.tensor([100, 101, 102, 1012, 1029, *(1030 + number for number in range(len(grounding.WORDS)))])
     words = made.model.text_backbone(input_ids=tokens[None]).last_hidden_state[0]
     goal = torch.zeros(len(tokens), len(nothing))
-    for name, colour in zip(COLOURS, colours):
+    for name, colour in zip(COLOURS, colours, strict=True):
         goal[5 + grounding.WORDS.index(name)] = colour - nothing
     made.model.text_projection.weight.copy_(torch.linalg.lstsq(words, goal).solution.T)
     made.model.text_projection.bias.copy_(nothing)

@@ -92,7 +92,7 @@ def denoise_all(model, chain, latents, sigma, kind="sd15") -> list[torch.Tensor]
     background = denoise(model, text("the scene", kind), text("not the scene", kind), latents[0], sigma)
     return [
         background,
-        *(denoise(one.model or model, one.positive, one.negative, x, sigma) for one, x in zip(chain, latents[1:])),
+        *(denoise(one.model or model, one.positive, one.negative, x, sigma) for one, x in zip(chain, latents[1:], strict=True)),
     ]
 
 

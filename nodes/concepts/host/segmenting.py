@@ -32,7 +32,7 @@ class Segmenter:
         """For each picture [H, W, 3], 0 to 1, and its K boxes: masks [K, H, W], 0 or 1; zeros where there is no box."""
         comfy.model_management.load_models_gpu([self.patcher], memory_required=ACTIVATIONS, force_full_load=True)
         progress = comfy.utils.ProgressBar(len(pictures))
-        for picture, row in zip(pictures, boxes):
+        for picture, row in zip(pictures, boxes, strict=True):
             comfy.model_management.throw_exception_if_processing_interrupted()
             yield _masks(self.patcher, picture, row)
             progress.update(1)

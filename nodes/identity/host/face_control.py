@@ -123,7 +123,7 @@ def apply(conditionings: Sequence[list], loaded, strength: float, start: float, 
     """
     shared: dict = {}
     result = []
-    for conditioning, face in zip(conditionings, faces):
+    for conditioning, face in zip(conditionings, faces, strict=True):
         entries = []
         for states, values in conditioning:
             previous = values.get("control")
@@ -182,7 +182,7 @@ def _sum(own: dict, previous: dict) -> dict:
         ours, theirs = list(own.get(place, ())), list(previous.get(place, ()))
         length = max(len(ours), len(theirs))
         ours, theirs = (part + [None] * (length - len(part)) for part in (ours, theirs))
-        total[place] = [a if b is None else b if a is None else a + b for a, b in zip(ours, theirs)]
+        total[place] = [a if b is None else b if a is None else a + b for a, b in zip(ours, theirs, strict=True)]
     return total
 
 

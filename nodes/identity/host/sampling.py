@@ -69,7 +69,7 @@ class Evaluation:
         """Keys, values and weights of each slot for `add_identities`."""
         height, width = extra_options["activations_shape"][-2:]
         found = []
-        for slot, gate in zip(self.slots, self.gates):
+        for slot, gate in zip(self.slots, self.gates, strict=True):
             kept = (slot, self.rows, q.device, q.dtype)
             k, v = self.run.keep((*kept, layer), lambda slot=slot: self._keys_values(slot, layer, q))
             weight = self.run.keep((*kept, height, width), lambda slot=slot: self._weight(slot, height, width).to(q))

@@ -141,8 +141,9 @@ def _layer(parts: list[tuple[list[int], torch.Tensor | None]], chunks: int) -> t
     """The residual of one layer for all chunks."""
     each: list = [None] * chunks
     for places, residual in parts:
-        for place, rows in zip(places, () if residual is None else residual.chunk(len(places))):
-            each[place] = rows
+        if residual is not None:
+            for place, rows in zip(places, residual.chunk(len(places)), strict=True):
+                each[place] = rows
     some = next((rows for rows in each if rows is not None), None)
     if some is None:
         return None

@@ -49,7 +49,7 @@ def assign(background, concepts: Sequence, branches: Sequence) -> None:
             "or a model of their own. Connect identities to Concept Branch nodes, or put one Apply Identity for each of them "
             "before Concept Scene, in the order of the chain."
         )
-    places = owned | dict(zip(bare, chained))
+    places = owned | dict(zip(bare, chained, strict=False))
     background.conds = _named(background.conds, ())
     for concept in concepts:
         if concept.number not in shared:

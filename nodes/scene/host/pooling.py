@@ -60,7 +60,7 @@ class Pool:
             )
         own = (self.answers[number][place] for number in sorted(self.answers))
         narrow = [lambda rows: rows, *(concept.narrow for concept in self.concepts)]
-        return [one(rows) for one, rows in zip(narrow, own)]
+        return [one(rows) for one, rows in zip(narrow, own, strict=True)]
 
     def _asking(self, number: int, options: dict, enter: Callable[[int], None]) -> dict:
         """Options under which a branch's step asks this pool for its predictions, after the next branch has asked."""

@@ -50,7 +50,7 @@ def test_a_published_folder_gives_what_transformers_gives(folder, pictures):
         ids = detector.token_ids(CAPTION)
         found = list(detector.detect(pictures, ids))
     network = tiny.network()
-    for picture, (logits, boxes) in zip(pictures, found):
+    for picture, (logits, boxes) in zip(pictures, found, strict=True):
         seen = host.prepared(picture[None], 96, 144)
         with torch.no_grad():
             plain = network(pixel_values=seen, input_ids=torch.tensor([ids]))
@@ -88,7 +88,7 @@ def test_planted_weights_find_each_colour_in_its_place(tmp_path):
         picture = planted.scene(*(blobs[side] for side in sides), scale=4)
         rule = (picture, "a green man\na blue woman", "best score", 0, 0.35, 0.25, "error")
         boxes, *_ = nodes.FindConcepts.execute(detector, *rule).result
-        for side, box in zip(sides, boxes.chosen[0]):
+        for side, box in zip(sides, boxes.chosen[0], strict=True):
             left, top, right, bottom = (planted.CELL * 4 * edge for edge in blobs[side])
             assert left < box.centre[0] < right and top < box.centre[1] < bottom, (side, box)
             assert box.score > 0.9
@@ -100,8 +100,8 @@ def test_planted_weights_find_each_colour_in_its_place(tmp_path):
 def test_pictures_in_half_precision_are_searched_in_full_precision(folder, pictures, dtype):
     detector, rough = host.load(folder), pictures.to(dtype)
     ids = detector.token_ids(CAPTION)
-    for half, full in zip(detector.detect(rough, ids), detector.detect(rough.float(), ids)):
-        assert all(one.dtype == torch.float32 and torch.equal(one, other) for one, other in zip(half, full))
+    for half, full in zip(detector.detect(rough, ids), detector.detect(rough.float(), ids), strict=True):
+        assert all(one.dtype == torch.float32 and torch.equal(one, other) for one, other in zip(half, full, strict=True))
     boxes, _, _, preview = nodes.FindConcepts.execute(
         detector, rough, "a red ball\ndog", "best score", 0, 0.0, 0.0, "empty concept"
     ).result
@@ -120,7 +120,7 @@ def test_the_hosts_precision_for_diffusion_models_leaves_the_detector_as_publish
     plain = search()
     monkeypatch.setattr(args, flag, True)
     assert comfy.model_management.unet_dtype() in (torch.float16, torch.bfloat16)
-    assert all(torch.equal(one, other) for one, other in zip(search(), plain))
+    assert all(torch.equal(one, other) for one, other in zip(search(), plain, strict=True))
     assert plain[0][:, 1].std() > 0 and plain[1].std() > 0
 
 

@@ -21,7 +21,7 @@ def figures():
     def of(name):
         with torch.inference_mode():
             pictures = sampler.pictures(subjects, SETTINGS[name], seed=1)
-            scores = [scorer(picture[None]) for scorer, picture in zip(scorers, pictures)]
+            scores = [scorer(picture[None]) for scorer, picture in zip(scorers, pictures, strict=True)]
         return {key: sum(score[key] for score in scores) / SUBJECTS for key in scores[0]}
 
     return {name: of(name) for name in ("joint", "no-reference", "joint-uncoupled")}

@@ -94,8 +94,11 @@ def test_two_faces_in_one_chain_each_reach_their_own(unet, control, tokens, call
     pair = apply(control, [Face(tokens[0], HINT), Face(tokens[1], HINT)])
     pair = apply(control, [Face(tokens[2], HINT.flip(-1)), Face(tokens[1], HINT.flip(-1))], *pair)
     sample(unet, *pair, steps=1)
-    assert [torch.equal(context[1], token) for (context, _), token in zip(calls, (tokens[0], tokens[2]))] == [True, True]
-    assert [torch.equal(hint[:1], own) for (_, hint), own in zip(calls, (HINT, HINT.flip(-1)))] == [True, True]
+    assert [torch.equal(context[1], token) for (context, _), token in zip(calls, (tokens[0], tokens[2]), strict=True)] == [
+        True,
+        True,
+    ]
+    assert [torch.equal(hint[:1], own) for (_, hint), own in zip(calls, (HINT, HINT.flip(-1)), strict=True)] == [True, True]
 
 
 def test_entries_that_share_it_run_in_one_call_each_with_its_own_face(unet, control, tokens, calls):

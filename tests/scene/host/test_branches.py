@@ -1,6 +1,7 @@
 """What a concept of a scene can be, and what the sampler of a scene can be: next to a plain run of each branch."""
 
 import importlib
+from itertools import pairwise
 
 import comfy.controlnet
 import comfy.samplers
@@ -102,12 +103,13 @@ def test_a_joint_set_can_be_a_concept(unet, guidance):
 
     blended = x = scenes.start(unet)
     own = [x] * 3
-    for now, after in zip(levels, levels[1:]):
+    for now, after in pairwise(levels):
         blended = sum(
-            w * (blended + (blended - x0) / now * (after - now)) for w, x0 in zip(share, denoise_all([blended] * 3, now))
+            w * (blended + (blended - x0) / now * (after - now))
+            for w, x0 in zip(share, denoise_all([blended] * 3, now), strict=True)
         )
-        own = [z + (z - x0) / now * (after - now) for z, x0 in zip(own, denoise_all(own, now))]
-        x = sum(w * z for w, z in zip(share, own))
+        own = [z + (z - x0) / now * (after - now) for z, x0 in zip(own, denoise_all(own, now), strict=True)]
+        x = sum(w * z for w, z in zip(share, own, strict=True))
         own[0] = x
     for continue_from, expected in (("blend", blended), ("own", x)):
         result = sample(install(unet, (subject, chain[1]), continue_from))

@@ -75,7 +75,7 @@ def people(control, settings, pairs=None):
     """Branches with a face ControlNet each, of these settings."""
     masks = scenes.soft_masks(len(settings))
     pairs = pairs or [with_face(words(number), control, number, one) for number, one in enumerate(settings)]
-    return tuple(Branch(*pair, None, mask) for pair, mask in zip(pairs, masks))
+    return tuple(Branch(*pair, None, mask) for pair, mask in zip(pairs, masks, strict=True))
 
 
 def bare(chain):
@@ -107,14 +107,14 @@ def test_a_chunk_without_a_face_gets_nothing_of_it(unet, control, continue_from)
     calls, plain = Calls(install(unet, people(control, [WHOLE] * 2), continue_from)), Calls(unet)
     identities.sample(calls.model, rows=2, steps=1)
     identities.sample(plain.model, rows=2, steps=1)
-    ((faces, residuals, out),) = zip(calls.faces, calls.controls, calls.outputs)
+    ((faces, residuals, out),) = zip(calls.faces, calls.controls, calls.outputs, strict=True)
     background = [number for number, one in enumerate(faces) if one is None]
     assert len(faces) == 6 and len(background) == 2
     every = [residual.chunk(6) for place in residuals.values() for residual in place]
     assert every and all(rows[number].any() == (number not in background) for rows in every for number in range(6))
     alone = plain.outputs[0].chunk(2)
     own = [out.chunk(6)[number] for number in background]
-    assert all(gap(one, other) < ROUNDING for one, other in zip(own, alone))
+    assert all(gap(one, other) < ROUNDING for one, other in zip(own, alone, strict=True))
     assert gap(own[0], alone[1]) > VISIBLE and gap(out.chunk(6)[faces.index(None) - 1], own[0]) > VISIBLE
 
 
@@ -244,6 +244,6 @@ def test_the_hosts_way_for_several_devices_gives_the_same(unet, control, control
     other = identities.control(seed=9, unet=models.unet_config("sdxl"))
     copies = people(other, [WHOLE] * 2)
     expected = identities.sample(install(unet, copies, "own"))
-    for branch, copy in zip(chain, copies):
+    for branch, copy in zip(chain, copies, strict=True):
         branch.positive[0][1]["control"].multigpu_clones[torch.device("cpu")] = copy.positive[0][1]["control"]
     assert gap(identities.sample(several), expected) < ROUNDING and gap(expected, together) > VISIBLE

@@ -31,7 +31,7 @@ def listing(model, chain, last_steps, rows=1, steps=STEPS, kind="sd15"):
     for j in reversed(range(t)):
         before = [z_background[j + 1] if j < last_steps else z[j + 1], *(z_concept[i, j + 1] for i in range(1, k + 1))]
         clean = scenes.denoise_all(model, chain, before, sigma[j + 1], kind)
-        after = [y + (sigma[j] - sigma[j + 1]) * (y - x0) / sigma[j + 1] for y, x0 in zip(before, clean)]
+        after = [y + (sigma[j] - sigma[j + 1]) * (y - x0) / sigma[j + 1] for y, x0 in zip(before, clean, strict=True)]
         z_background[j] = after[0]
         z_concept |= {(i, j): after[i] for i in range(1, k + 1)}
         z[j] = share[0] * z_background[j] + sum(share[i] * z_concept[i, j] for i in range(1, k + 1))
@@ -52,9 +52,9 @@ def latent_blending(model, chain, sampler, steps=STEPS):
             smooth = clean
             if number and after > 0:
                 r = (levels[number - 1] / now).log() / log
-                smooth = [(1 + 1 / (2 * r)) * x0 - past / (2 * r) for x0, past in zip(clean, old)]
+                smooth = [(1 + 1 / (2 * r)) * x0 - past / (2 * r) for x0, past in zip(clean, old, strict=True)]
             stepped = [after / now * x - (-log).expm1() * x0 for x0 in smooth]
-        x, old = sum(weight * z for weight, z in zip(share, stepped)), clean
+        x, old = sum(weight * z for weight, z in zip(share, stepped, strict=True)), clean
     return scenes.finish(model, x)
 
 
@@ -92,7 +92,8 @@ def test_blend_equals_the_hosts_masked_conditioning(unet):
     chain = tuple(type(one)(one.positive, null, None, one.mask) for one in chain)
     masked = scenes.text("the scene"), *(one.positive for one in chain)
     masked = [
-        ConditioningSetMask().append(cond, mask[:, 0], "default", 1.0)[0] for cond, mask in zip(masked, scenes.weights(chain))
+        ConditioningSetMask().append(cond, mask[:, 0], "default", 1.0)[0]
+        for cond, mask in zip(masked, scenes.weights(chain), strict=True)
     ]
     joined = masked[0]
     for cond in masked[1:]:
@@ -134,7 +135,7 @@ def test_concepts_in_one_call_equal_concepts_in_calls_of_their_own(unet, concept
     assert [len(x) for x in calls.inputs] == [2 * (concepts + 1)] * 2
     assert all(sorted(options["cond_or_uncond"]) == [0] * (concepts + 1) + [1] * (concepts + 1) for options in calls.options)
     own = [sets.Calls(unet) for _ in chain]
-    apart = tuple(with_model(one, calls.model) for one, calls in zip(chain, own))
+    apart = tuple(with_model(one, calls.model) for one, calls in zip(chain, own, strict=True))
     background = sets.Calls(unet)
     assert gap(sample(install(background.model, apart, continue_from, 1), steps=2), together) < ROUNDING
     assert [[len(x) for x in calls.inputs] for calls in (background, *own)] == [[2, 2]] * (concepts + 1)
@@ -164,7 +165,7 @@ def crowd(studio, people):
     """For each of these people (seeds) a branch with a face ControlNet, and an identity to put on a model."""
     _, adapter, control = studio
     chain, placed = [], []
-    for number, (seed, mask) in enumerate(zip(people, scenes.soft_masks(len(people)))):
+    for number, (seed, mask) in enumerate(zip(people, scenes.soft_masks(len(people)), strict=True)):
         hint = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
         tokens = identity_files.face_tokens(adapter, identities.identity(seed))
         words = (identities.conditioning(2 + number), identities.conditioning(1))
@@ -190,7 +191,7 @@ def test_people_in_one_call_equal_people_in_calls_of_their_own(studio, count, mo
     together = identities.sample(calls.model)
     assert [len(x) for x in calls.inputs] == [2 * (count + 1)] * 2
     assert faces == [2 * count] * 2, "the background has no ControlNet"
-    apart = tuple(with_model(one, IdentitySampling((person,)).install(unet)) for one, person in zip(chain, placed))
+    apart = tuple(with_model(one, IdentitySampling((person,)).install(unet)) for one, person in zip(chain, placed, strict=True))
     faces.clear()
     assert gap(identities.sample(install(unet, apart, "own")), together) < ROUNDING
     assert faces == [2] * 2 * count
@@ -207,7 +208,7 @@ def test_people_in_one_call_equal_people_in_calls_of_their_own(studio, count, mo
 def test_people_equal_the_listing_with_a_plain_run_for_each_person_and_step(studio, last_steps):
     unet = studio[0]
     chain, placed = crowd(studio, (0, 1))
-    plain = tuple(with_model(one, IdentitySampling((person,)).install(unet)) for one, person in zip(chain, placed))
+    plain = tuple(with_model(one, IdentitySampling((person,)).install(unet)) for one, person in zip(chain, placed, strict=True))
     expected = listing(unet, plain, last_steps, steps=2, kind="sdxl")
     model = IdentitySampling(placed).install(unet)
     assert gap(sample(install(model, chain, "own", last_steps), steps=2, kind="sdxl"), expected) < ROUNDING
@@ -221,7 +222,7 @@ def test_identities_of_branches_equal_identities_on_the_model(studio):
     unet = studio[0]
     chain, placed = crowd(studio, (0, 1, 2))
     expected = identities.sample(install(IdentitySampling(placed).install(unet), chain))
-    everyone = tuple(replace(one, identity=person) for one, person in zip(chain, placed))
+    everyone = tuple(replace(one, identity=person) for one, person in zip(chain, placed, strict=True))
     calls = sets.Calls(unet)
     assert gap(identities.sample(install(calls.model, everyone)), expected) < ROUNDING
     assert [len(x) for x in calls.inputs] == [8, 8]
