@@ -9,27 +9,39 @@ This file must parse on every Python 3, because it is what says that a Python is
 import atexit
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 NAME = "same_subject"
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST_PYTHON = (3, 10)
+NEWEST_PYTHON = (3, 13)
 
 
-def check_python(version=None):
+def oldest(requirement: str) -> str:
+    """The oldest version that `pyproject.toml` asks for, of "requires-python" or "requires-comfyui"."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(f'^{requirement} = ">=([0-9.]+)"$', text, flags=re.MULTILINE).group(1)
+
+
+OLDEST_PYTHON = tuple(int(number) for number in oldest("requires-python").split("."))
+PYTHONS = "{}.{} to {}.{}".format(*OLDEST_PYTHON, *NEWEST_PYTHON)
+
+
+def check_python(version: "tuple | None" = None) -> None:
     """Leave with one sentence where Python is older than the host can run on."""
     version = tuple(version or sys.version_info)[:2]
     if version < OLDEST_PYTHON:
         raise SystemExit(
-            f"Same Subject needs Python 3.10 to 3.13, but this is Python {version[0]}.{version[1]} ({sys.executable}): "
+            f"Same Subject needs Python {PYTHONS}, but this is Python {version[0]}.{version[1]} ({sys.executable}): "
             "run the command with a newer Python, for example `python3.12 dev/demo.py`."
         )
 
 
-def load():
+def load() -> ModuleType:
     """Register the root folder as the package `same_subject` and return it."""
     check_python()
     if NAME not in sys.modules:
@@ -44,7 +56,7 @@ def load():
     return sys.modules[NAME]
 
 
-def enter_host(root, cpu=None):
+def enter_host(root: "str | Path", cpu: "bool | None" = None) -> None:
     """Make the ComfyUI in folder `root` importable in this process (`import comfy.sd`, `import nodes`).
 
     `cpu` None means: the CPU where torch sees no accelerator. Folders that the host would make in

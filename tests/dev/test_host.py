@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
+from same_subject.dev.setup import caching, comfyui, finding, installing, pip, pythons, unpacking
 
 
 def silent(*_):
@@ -49,7 +50,7 @@ def make_archive(path, members):
 @pytest.fixture
 def any_python(monkeypatch):
     """Every Python counts as one that can run ComfyUI."""
-    monkeypatch.setattr(hosts, "can_import", lambda python, *modules: True)
+    monkeypatch.setattr(pythons, "can_import", lambda python, *modules: True)
 
 
 def test_a_named_folder_comes_before_the_environment_variable(tmp_path, monkeypatch, any_python):
@@ -62,54 +63,54 @@ def test_a_named_folder_comes_before_the_environment_variable(tmp_path, monkeypa
 def test_the_comfyui_around_this_folder_comes_before_a_private_one(tmp_path, monkeypatch, any_python):
     around = make_comfyui(tmp_path / "ComfyUI")
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
-    monkeypatch.setattr(hosts, "__file__", str(around / "custom_nodes" / "same-subject" / "dev" / "host.py"))
-    monkeypatch.setattr(hosts, "private_host", lambda *_: pytest.fail("installed a private one"))
+    monkeypatch.setattr(sys, "argv", [str(around / "custom_nodes" / "same-subject" / "dev" / "demo.py")])
+    monkeypatch.setattr(installing, "private_host", lambda *_: pytest.fail("installed a private one"))
     assert hosts.find(None, silent).root == around
 
 
 def test_a_private_one_is_the_last_resort(tmp_path, monkeypatch):
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
-    monkeypatch.setattr(hosts, "surrounding_comfyui", lambda: None)
-    monkeypatch.setattr(hosts, "private_host", lambda cache, say: cache)
+    monkeypatch.setattr(finding, "surrounding_comfyui", lambda command: None)
+    monkeypatch.setattr(installing, "private_host", lambda cache, say: cache)
     monkeypatch.setenv("SAME_SUBJECT_CACHE", str(tmp_path))
     assert hosts.find(None) == tmp_path.resolve()
 
 
 def test_the_portable_folder_above_comfyui_is_understood(tmp_path, any_python):
     make_comfyui(tmp_path / "ComfyUI")
-    assert hosts.users_host(tmp_path).root == tmp_path / "ComfyUI"
+    assert finding.users_host(tmp_path).root == tmp_path / "ComfyUI"
 
 
 def test_the_python_of_the_users_own_environment_is_taken_first(tmp_path, any_python):
     root = make_comfyui(tmp_path / "ComfyUI")
-    python = hosts.environment_python(root / ".venv")
+    python = pythons.environment_python(root / ".venv")
     python.parent.mkdir(parents=True)
     python.touch()
-    assert hosts.users_host(root).python == python
-    assert not hosts.users_host(root).private
+    assert finding.users_host(root).python == python
+    assert not finding.users_host(root).private
 
 
 def test_a_folder_that_is_no_comfyui_is_refused(tmp_path):
     with pytest.raises(hosts.SetupError, match="is not a ComfyUI folder: give the folder that holds main.py"):
-        hosts.users_host(tmp_path)
+        finding.users_host(tmp_path)
 
 
 def test_a_comfyui_without_a_python_that_has_torch_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(hosts, "can_import", lambda python, *modules: False)
+    monkeypatch.setattr(pythons, "can_import", lambda python, *modules: False)
     with pytest.raises(hosts.SetupError, match="run this command with the Python that runs your ComfyUI"):
-        hosts.users_host(make_comfyui(tmp_path / "ComfyUI"))
+        finding.users_host(make_comfyui(tmp_path / "ComfyUI"))
 
 
 def test_a_comfyui_that_is_too_old_is_refused(tmp_path, any_python):
     root = make_comfyui(tmp_path / "ComfyUI")
     (root / "comfyui_version.py").write_text('__version__ = "0.3.64"\n')
     with pytest.raises(hosts.SetupError, match="is ComfyUI 0.3.64, but 0.30.0 or newer is needed"):
-        hosts.users_host(root)
+        finding.users_host(root)
 
 
 def test_the_version_is_read_without_importing(tmp_path):
-    assert hosts.read_version(make_comfyui(tmp_path / "ComfyUI")) == "9.8.7"
-    assert hosts.read_version(tmp_path) == "unknown"
+    assert comfyui.read_version(make_comfyui(tmp_path / "ComfyUI")) == "9.8.7"
+    assert comfyui.read_version(tmp_path) == "unknown"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the folders of Linux and macOS")
@@ -132,7 +133,7 @@ def test_only_the_wanted_subtree_is_unpacked(tmp_path):
     archive = make_archive(
         tmp_path / "a.tar.gz", [("p/x/main.py", b"1"), ("p/x/comfy/sd.py", b"2"), ("p/setup.py", b"3"), ("q", b"4")]
     )
-    hosts.unpack(archive, "p/x", tmp_path / "out")
+    unpacking.unpack(archive, "p/x", tmp_path / "out")
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == {"main.py", "comfy/sd.py"}
 
@@ -151,21 +152,21 @@ def test_only_the_wanted_subtree_is_unpacked(tmp_path):
 def test_an_entry_that_could_reach_elsewhere_is_refused(tmp_path, name, content):
     archive = make_archive(tmp_path / "a.tar.gz", [("p/x/main.py", b""), (name, content)])
     with pytest.raises(hosts.SetupError, match="no plain file"):
-        hosts.unpack(archive, "p/x", tmp_path / "out")
+        unpacking.unpack(archive, "p/x", tmp_path / "out")
     assert not list(tmp_path.rglob("escape*"))
 
 
 def test_an_absolute_name_is_not_unpacked(tmp_path):
     archive = make_archive(tmp_path / "a.tar.gz", [(f"{tmp_path}/absolute", b"")])
-    hosts.unpack(archive, "p/x", tmp_path / "out")
+    unpacking.unpack(archive, "p/x", tmp_path / "out")
     assert not (tmp_path / "absolute").exists()
 
 
 def test_sizes_that_no_source_tree_has_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(hosts, "LARGEST_TREE", 10)
+    monkeypatch.setattr(unpacking, "LARGEST_TREE", 10)
     archive = make_archive(tmp_path / "a.tar.gz", [("p/x/a", b"123456"), ("p/x/b", b"123456")])
     with pytest.raises(hosts.SetupError, match="larger than a source tree"):
-        hosts.unpack(archive, "p/x", tmp_path / "out")
+        unpacking.unpack(archive, "p/x", tmp_path / "out")
 
 
 # -- repair ---------------------------------------------------------------------------------------
@@ -189,34 +190,34 @@ def half_made(tmp_path, monkeypatch, any_python):
     root = make_comfyui(tmp_path / "comfyui")
     (tmp_path / "python").mkdir()
     (tmp_path / "python" / "leftover").touch()
-    hosts.write_stamp(tmp_path / "python", {"python": "empty"})
+    caching.write_stamp(tmp_path / "python", {"python": "empty"})
     made = subprocess.CompletedProcess([], 0, "", "")
-    monkeypatch.setattr(hosts.subprocess, "run", lambda *_, **__: (tmp_path / "python").mkdir() or made)
-    monkeypatch.setattr(hosts, "DISK_NEEDED", 0)
+    monkeypatch.setattr(installing.subprocess, "run", lambda *_, **__: (tmp_path / "python").mkdir() or made)
+    monkeypatch.setattr(installing, "DISK_NEEDED", 0)
     return hosts.Host(root, Path(sys.executable), private=True), tmp_path
 
 
 def test_an_installation_that_died_while_writing_is_made_anew(half_made):
     host, cache = half_made
     with pytest.raises(RuntimeError):  # not one that pip reports: stands for a process that is killed
-        hosts.fill_environment(host, cache, FakePip(RuntimeError("killed")))
-    hosts.make_environment(cache, silent)
+        installing.fill_environment(host, cache, FakePip(RuntimeError("killed")))
+    installing.make_environment(cache, silent)
     assert not (cache / "python" / "leftover").exists()
 
 
 def test_an_installation_that_failed_before_writing_is_gone_on_with(half_made):
     host, cache = half_made
     with pytest.raises(hosts.SetupError):
-        hosts.fill_environment(host, cache, FakePip(hosts.SetupError("no network")))
-    hosts.make_environment(cache, silent)
+        installing.fill_environment(host, cache, FakePip(hosts.SetupError("no network")))
+    installing.make_environment(cache, silent)
     assert (cache / "python" / "leftover").exists()
 
 
 def test_an_installation_that_failed_while_writing_is_made_anew(half_made):
     host, cache = half_made
     with pytest.raises(hosts.SetupError):
-        hosts.fill_environment(host, cache, FakePip(hosts.SetupError("disk full"), has_written=True))
-    hosts.make_environment(cache, silent)
+        installing.fill_environment(host, cache, FakePip(hosts.SetupError("disk full"), has_written=True))
+    installing.make_environment(cache, silent)
     assert not (cache / "python" / "leftover").exists()
 
 
@@ -224,29 +225,29 @@ def test_a_complete_environment_is_not_touched(half_made):
     host, cache = half_made
     pip = FakePip()
     for _ in range(2):
-        hosts.make_environment(cache, silent)
-        hosts.fill_environment(host, cache, pip)
+        installing.make_environment(cache, silent)
+        installing.fill_environment(host, cache, pip)
     assert pip.runs == 1 and (cache / "python" / "leftover").exists()
 
 
 def test_other_requirements_are_noticed(half_made):
     host, cache = half_made
-    hosts.fill_environment(host, cache, FakePip())
-    assert hosts.read_stamp(cache / "python") == hosts.environment_stamp(host.root)
+    installing.fill_environment(host, cache, FakePip())
+    assert caching.read_stamp(cache / "python") == caching.environment_stamp(host.root)
     (host.root / "requirements.txt").write_text("torch\nmore\n")
-    assert hosts.read_stamp(cache / "python") != hosts.environment_stamp(host.root)
+    assert caching.read_stamp(cache / "python") != caching.environment_stamp(host.root)
 
 
 def test_a_damaged_stamp_counts_as_none(tmp_path):
-    (tmp_path / hosts.STAMP).write_text("{")
-    assert hosts.read_stamp(tmp_path) is None
+    (tmp_path / caching.STAMP).write_text("{")
+    assert caching.read_stamp(tmp_path) is None
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10**12, 10**12, 3 * 10**9)
-    monkeypatch.setattr(hosts.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(installing.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(hosts.SetupError, match=r"About 7 GB are needed in .*, where 3.0 GB are free"):
-        hosts.make_environment(tmp_path, silent)
+        installing.make_environment(tmp_path, silent)
     assert not list(tmp_path.iterdir())
 
 
@@ -263,7 +264,7 @@ def test_two_set_ups_at_once_do_not_collide(tmp_path):
             said.append(line)
             holder.kill()  # the system gives the lock of a dead process back
 
-        with hosts.locked(tmp_path / "lock", say):
+        with caching.locked(tmp_path / "lock", say):
             assert said == ["Another set-up is at work; waiting for it to end."]
     finally:
         holder.kill()
@@ -277,8 +278,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import pack; pack.load()
 from pathlib import Path
-from same_subject.dev import host
-with host.locked(Path(sys.argv[2])):
+from same_subject.dev.setup import caching
+with caching.locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -332,13 +333,13 @@ finally:
     ],
 )
 def test_the_failures_of_pip_become_one_sentence(output, sentence):
-    message = hosts.explain_pip(output, "setup.log")
+    message = pip.explain_pip(output, "setup.log")
     assert sentence in message and "\n" not in message and "setup.log" in message
 
 
 def test_without_a_network_there_is_one_sentence_and_exit_code_1(tmp_path):
     environment = {
-        **hosts.clean_environment(),
+        **pythons.clean_environment(),
         "SAME_SUBJECT_CACHE": str(tmp_path),
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",

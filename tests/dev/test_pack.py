@@ -35,7 +35,7 @@ def test_the_supported_pythons_pass():
         pack.check_python((3, minor))
 
 
-@pytest.mark.parametrize("name", ["pack", "demo", "test", "bench"])
+@pytest.mark.parametrize("name", ["pack", "host", "demo", "test", "bench"])
 def test_a_command_parses_on_a_python_that_is_too_old_so_that_it_can_say_so(name):
     source = (ROOT / "dev" / f"{name}.py").read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 7))

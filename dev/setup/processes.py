@@ -1,0 +1,58 @@
+"""Going on with a command in the Python of the ComfyUI."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from same_subject.dev.setup.caching import cache_folder
+from same_subject.dev.setup.comfyui import Host
+
+CHILD = "SAME_SUBJECT_CHILD"
+"""The variable that tells a command that it runs inside already."""
+
+
+def continue_inside(host: Host, script: str | Path, arguments: Sequence[str], tools: Path | None = None) -> int:
+    """Run a command again with the host's Python, and return its exit code."""
+    environment = {**os.environ, **bytecode_elsewhere(host), CHILD: "1", "COMFYUI_PATH": str(host.root)}
+    environment.pop("PYTHONHOME", None)
+    if tools:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tools), os.environ.get("PYTHONPATH")]))
+    return wait_for(subprocess.Popen([str(host.python), "-u", str(script), *arguments], env=environment))
+
+
+def wait_for(process: subprocess.Popen, patience: float = 20) -> int:
+    """The exit code of a child process; if this one is told to stop, the child may first clean up.
+
+    On Ctrl-C a terminal tells both. A SIGTERM, or a SIGINT for this process alone, is handed on.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        for stop in (lambda: None, process.terminate, process.kill):
+            stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=patience)
+                break
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def bytecode_elsewhere(host: Host) -> dict[str, str]:
+    """Variables that keep the bytecode of a user's own ComfyUI out of its folder."""
+    return {} if host.private else {"PYTHONPYCACHEPREFIX": str(cache_folder() / "bytecode")}
+
+
+def inside() -> Host | None:
+    """The `Host` whose Python this process is, where `continue_inside` started it; else None."""
+    if os.environ.get(CHILD) != "1":
+        return None
+    root = Path(os.environ["COMFYUI_PATH"])
+    return Host(root, Path(sys.executable), private=cache_folder() in root.parents)
