@@ -67,5 +67,5 @@ def live():
         (folder / "garbage.safetensors").write_bytes(b"<html>404: Not Found</html>")
         for name, size in {"red": (64, 64), "green": (48, 80)}.items():
             Image.new("RGB", size, name).save(running.base / f"{name}.png")
-            running.upload(running.base / f"{name}.png")
+            running.client.upload(running.base / f"{name}.png")
         yield running

@@ -10,10 +10,19 @@ LARGEST_HEADER = 100_000_000
 """Bytes; the safetensors format's own limit."""
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a safetensors file, {} if it has none.
+class Truncated(ValueError):
+    """A safetensors file that is shorter than it says."""
 
-    Raises ValueError, with what is wrong with the file, if it is missing, truncated or something else.
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file, {} if it has none; raises as `read_header` does."""
+    return read_header(path).get("__metadata__", {})
+
+
+def read_header(path: str | Path) -> dict[str, dict]:
+    """The header of a safetensors file: for each weight its dtype, shape and data_offsets; and `__metadata__`.
+
+    Raises ValueError, with what is wrong with the file, if it is missing, truncated (`Truncated`) or something else.
     """
     path = Path(path)
     if not path.is_file():
@@ -24,17 +33,17 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         if size < 8 or length > LARGEST_HEADER or file.read(1) != b"{":
             raise ValueError(f"{path.name} ({size} bytes) is not a safetensors file")
         if size < 8 + length:
-            raise ValueError(f"{path.name} is truncated: it has {size} bytes, its header alone needs {8 + length}")
+            raise Truncated(f"{path.name} is truncated: it has {size} bytes, its header alone needs {8 + length}")
         file.seek(8)
         try:
             header = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", {})
-            end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+            end = 8 + length + max(ends, default=0)
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"{path.name} is not a safetensors file: its header cannot be read ({problem})") from problem
     if size < end:
-        raise ValueError(f"{path.name} is truncated: it has {size} bytes, its header speaks of {end}")
-    return metadata
+        raise Truncated(f"{path.name} is truncated: it has {size} bytes, its header speaks of {end}")
+    return header
 
 
 def path_of(model) -> Path | None:

@@ -1,13 +1,16 @@
 """The demo command: what it refuses, the graph it sends, the pictures it draws."""
 
+import argparse
 import copy
+import io
 import json
 import struct
 from pathlib import Path
 
 import pytest
-from same_subject.dev import demo, server
+from same_subject.dev import client, demo, server
 from same_subject.dev import host as hosts
+from same_subject.dev.showing import checkpoints, graphs, pictures, reports
 
 GRAPH = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "some.safetensors"}},
@@ -59,18 +62,18 @@ def checkpoint(path, width, **more):
 
 @pytest.mark.parametrize("width, family", [(768, "sd15"), (1024, "sd2"), (2048, "sdxl")])
 def test_the_family_is_read_from_the_header(tmp_path, width, family):
-    assert demo.family_of(checkpoint(tmp_path / "a.safetensors", width)) == family
+    assert checkpoints.family_of(checkpoint(tmp_path / "a.safetensors", width)) == family
 
 
 @pytest.mark.parametrize("shapes", [{"lora_up.weight": (4, 4)}, {"model.diffusion_model.x.attn2.to_k.weight": (8, 1280)}])
 def test_a_file_that_is_no_full_checkpoint_is_refused(tmp_path, shapes):
     with pytest.raises(hosts.SetupError, match="is no full Stable Diffusion 1.5, 2 or XL checkpoint"):
-        demo.family_of(safetensors(tmp_path / "a.safetensors", shapes))
+        checkpoints.family_of(safetensors(tmp_path / "a.safetensors", shapes))
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path):
     with pytest.raises(hosts.SetupError, match="the download was cut short, repeat it"):
-        demo.family_of(checkpoint(tmp_path / "a.safetensors", 768, cut=3))
+        checkpoints.family_of(checkpoint(tmp_path / "a.safetensors", 768, cut=3))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", struct.pack("<Q", 5) + b"[1,2]", b"\xff" * 64])
@@ -78,7 +81,7 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(hosts.SetupError, match="is not a safetensors file, or is damaged"):
-        demo.family_of(path)
+        checkpoints.family_of(path)
 
 
 # -- the command line -----------------------------------------------------------------------------
@@ -114,7 +117,7 @@ def test_references_and_prompts_may_be_repeated_or_listed():
 
 
 def test_the_graph_gets_as_many_references_as_are_given():
-    graph = demo.fill_graph(GRAPH, references=["a.png", "b.png", "c.png"], captions=[])
+    graph = graphs.fill_graph(GRAPH, references=["a.png", "b.png", "c.png"], captions=[])
     inputs = graph["4"]["inputs"]
     assert sorted(name for name in inputs if name.startswith("images")) == [f"images.image{i}" for i in range(3)]
     loaded = [graph[inputs[f"images.image{i}"][0]]["inputs"]["image"] for i in range(3)]
@@ -123,7 +126,7 @@ def test_the_graph_gets_as_many_references_as_are_given():
 
 
 def test_pictures_of_the_users_own_take_the_place_of_those_that_ship_with_the_pack():
-    graph = demo.fill_graph(SHIPPED, references=["a.png", "b.png"], captions=["a toy"])
+    graph = graphs.fill_graph(SHIPPED, references=["a.png", "b.png"], captions=["a toy"])
     assert {"2", "3"} & set(graph) == set() and {"1", "7"} < set(graph)
     inputs = graph["4"]["inputs"]
     assert [graph[inputs[f"images.image{i}"][0]]["inputs"]["image"] for i in range(2)] == ["a.png", "b.png"]
@@ -134,20 +137,20 @@ def test_a_node_that_others_need_stays_when_references_are_replaced():
     graph["4"]["inputs"]["images.image0"] = ["1", 3]
     graph["4"]["inputs"]["images.image1"] = ["2", 0]
     graph["8"] = {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}
-    assert set(demo.fill_graph(graph, references=["a.png"])) == {*graph, "900"}
+    assert set(graphs.fill_graph(graph, references=["a.png"])) == {*graph, "900"}
 
 
 def test_without_references_the_graph_keeps_those_that_ship_with_the_pack():
-    assert demo.fill_graph(SHIPPED) == SHIPPED
+    assert graphs.fill_graph(SHIPPED) == SHIPPED
 
 
 def test_the_pictures_that_the_graph_takes_are_known_by_their_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "DEMO_PICTURES", tmp_path)
+    monkeypatch.setattr(graphs, "DEMO_PICTURES", tmp_path)
     for name in ("reference_1.png", "reference_2.png", "reference_3.png", "other.png"):
         (tmp_path / name).touch()
 
     def names(graph):
-        return [path.name for path in demo.pictures_in(graph)]
+        return [path.name for path in graphs.pictures_in(graph)]
 
     assert names(SHIPPED) == ["reference_2.png"]
     graph = copy.deepcopy(SHIPPED)
@@ -159,14 +162,14 @@ def test_the_pictures_that_the_graph_takes_are_known_by_their_files(tmp_path, mo
 
 def test_values_that_are_not_given_stay_and_the_graph_itself_is_not_changed():
     before = copy.deepcopy(GRAPH)
-    graph = demo.fill_graph(GRAPH, references=["a.png", "b.png"])
+    graph = graphs.fill_graph(GRAPH, references=["a.png", "b.png"])
     assert before == GRAPH
     assert graph["5"] == GRAPH["5"] and graph["6"] == GRAPH["6"] and graph["1"] == GRAPH["1"]
     assert graph["4"]["inputs"]["captions"] == "one\ntwo"
 
 
 def test_values_that_are_given_reach_their_nodes():
-    graph = demo.fill_graph(
+    graph = graphs.fill_graph(
         GRAPH, ["a.png"], ["a\ntoy"], ["x", "y", "z"], seed=7, steps=3, size=1024, checkpoint="mine.safetensors"
     )
     assert graph["1"]["inputs"]["ckpt_name"] == "mine.safetensors"
@@ -176,9 +179,12 @@ def test_values_that_are_given_reach_their_nodes():
     assert graph["6"]["inputs"] == {"seed": 7, "steps": 3}
 
 
-@pytest.mark.parametrize("prompts", [["a"], ["a", "b"], ["a\nlong one", "b"]])
-def test_prompts_come_back_as_they_went_in(prompts):
-    assert demo.split_prompts(demo.join_prompts(prompts)) == prompts
+@pytest.mark.parametrize("given", [["a"], ["a", "b"], ["a\nlong one", "b"]])
+def test_the_node_reads_the_prompts_that_were_given(given):
+    pytest.importorskip("torch")
+    from same_subject.nodes.joint import prompts
+
+    assert prompts.split_prompts(graphs.join_prompts(given)) == given
 
 
 # -- pictures -------------------------------------------------------------------------------------
@@ -193,7 +199,7 @@ def test_the_contact_sheet_shows_every_picture_whatever_its_shape(tmp_path):
         Image.new("RGB", size, (200, 0, 0)).save(paths[-1])
     sheet = tmp_path / "sheet.png"
     captions = ["a " * 60, "", "short", "x", "y"]
-    demo.draw_contact_sheet(sheet, [("References", paths[:1], captions[:1]), ("Generated", paths, captions)])
+    pictures.draw_contact_sheet(sheet, [("References", paths[:1], captions[:1]), ("Generated", paths, captions)])
     with Image.open(sheet) as picture:
         red = sum(count for count, colour in picture.getcolors(2**24) if colour == (200, 0, 0))
         assert picture.width == 16 + 4 * (256 + 16)
@@ -206,7 +212,7 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"not a picture")
     with pytest.raises(hosts.SetupError, match="cannot be read as a picture"):
-        demo.check_pictures([path])
+        pictures.check_pictures([path])
 
 
 # -- the server's answers -------------------------------------------------------------------------
@@ -214,12 +220,12 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path):
 
 def test_a_refused_graph_becomes_a_message_with_node_and_input():
     error = {"type": "value_smaller_than_min", "message": "Value -1 smaller than min of 1", "details": "width"}
-    refused = server.answer_error(
+    refused = client.answer_error(
         "/prompt", 400, json.dumps({"error": {}, "node_errors": {"7": {"class_type": "X", "errors": [error]}}}).encode()
     )
-    assert isinstance(refused, server.Refused)
+    assert isinstance(refused, client.Refused)
     assert str(refused) == "X (node 7): Value -1 smaller than min of 1: width"
-    assert "404" in str(server.answer_error("/view", 404, b"gone"))
+    assert "404" in str(client.answer_error("/view", 404, b"gone"))
 
 
 def test_a_link_to_the_pack_is_removed_without_touching_the_pack(tmp_path):
@@ -229,3 +235,56 @@ def test_a_link_to_the_pack_is_removed_without_touching_the_pack(tmp_path):
     assert (tmp_path / "link" / "file").exists()
     server.unlink_folder(tmp_path / "link")
     assert not (tmp_path / "link").exists() and (tmp_path / "pack" / "file").exists()
+
+
+# -- while and after a run ------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def steps_shown(stream):
+    """What is printed while one node runs at once and another takes 40 steps."""
+    pytest.importorskip("tqdm")
+    from same_subject.dev.showing.steps import StepPrinter
+
+    graph = {"1": {"class_type": "VAEDecode"}, "2": {"class_type": "KSampler", "_meta": {"title": "The scene"}}}
+    with StepPrinter(graph, stream) as steps:
+        steps("executing", {"node": "1"})
+        steps("progress", {"node": "1", "value": 1, "max": 1})
+        steps("executing", {"node": "2"})
+        for step in range(1, 41):
+            steps("progress", {"node": "2.0.1", "value": step, "max": 40})
+        steps("executing", {"node": None})
+    return stream.getvalue()
+
+
+def test_away_from_a_terminal_there_is_a_line_for_each_tenth_of_the_steps():
+    lines = steps_shown(io.StringIO()).splitlines()
+    assert lines[:3] == ["  VAEDecode", "  The scene", "  The scene: step 1 of 40"]
+    assert lines[3:] == [f"  The scene: step {step} of 40" for step in range(4, 41, 4)]
+
+
+def test_on_a_terminal_one_line_moves_through_every_step():
+    shown = steps_shown(Terminal())
+    assert shown.count("\n") == 1 and shown.endswith("\n")
+    states = [state.strip() for state in shown.split("\r")]
+    assert "VAEDecode" in states
+    assert all(any(state.startswith(f"The scene: step {step} of 40 |") for state in states) for step in range(1, 41))
+
+
+def test_the_report_names_the_prompts_as_the_node_splits_them(tmp_path):
+    pytest.importorskip("torch")
+    Image = pytest.importorskip("PIL.Image")
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in files:
+        Image.new("RGB", (8, 8)).save(path)
+    graph = copy.deepcopy(GRAPH)
+    graph["5"]["inputs"]["prompts"] = "a\n---\n\n---\nb"
+    options = argparse.Namespace(output=tmp_path, checkpoint=None)
+    host = hosts.Host(tmp_path, Path("python"), private=False)
+    reports.write_results(host, options, graph, files[:2], files, started=0.0, run_seconds=1.0)
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["prompts"] == ["a", "", "b"] and report["captions"] == ["one", "two"]

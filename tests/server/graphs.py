@@ -59,14 +59,14 @@ def without(graph, node_id, *names):
 
 def pictures(live, graph):
     """Run a graph and return what its node `save` saved, as RGB pictures."""
-    return [open_picture(live, entry) for entry in live.run(graph)["save"]["images"]]
+    return [open_picture(live, entry) for entry in live.client.run(graph)["save"]["images"]]
 
 
 def open_picture(live, entry):
     """One saved picture of a run."""
     from PIL import Image
 
-    return Image.open(io.BytesIO(live.picture(entry))).convert("RGB")
+    return Image.open(io.BytesIO(live.client.picture(entry))).convert("RGB")
 
 
 def stock_nodes():

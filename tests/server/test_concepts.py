@@ -1,7 +1,7 @@
 """The concept nodes on the live server, with a detector of random weights: graphs, refusals, and the server goes on."""
 
 import pytest
-from same_subject.dev import server
+from same_subject.dev import client
 from same_subject.tests.server.graphs import changed, link, node, pictures
 from same_subject.tests.tiny import grounding
 
@@ -35,8 +35,8 @@ def test_empty_concepts_give_one_black_mask_each(live, graph):
 
 
 def test_a_phrase_that_is_not_found_is_named_with_its_score_and_the_threshold(live, graph):
-    with pytest.raises(server.NodeFailed) as caught:
-        live.run(changed(graph, "find", if_missing="error"))
+    with pytest.raises(client.NodeFailed) as caught:
+        live.client.run(changed(graph, "find", if_missing="error"))
     message = str(caught.value)
     assert "ConceptFind" in message and "`a red ball` in picture 0" in message and "`box_threshold` is 1.000" in message
 
@@ -47,6 +47,6 @@ def test_wrong_inputs_are_refused_before_the_queue_starts(live, graph):
         ("detector", {"file": "grounding-dino-tiny"}, "Get it from https://huggingface.co/IDEA-Research/grounding-dino-tiny/"),
         ("detector", {"file": "gone.pth"}, "`file` is `gone.pth`, which is in none of"),
     ):
-        with pytest.raises(server.Refused) as caught:
-            live.run(changed(graph, name, **inputs))
+        with pytest.raises(client.Refused) as caught:
+            live.client.run(changed(graph, name, **inputs))
         assert message in str(caught.value)

@@ -8,8 +8,9 @@ import sys
 import time
 
 import pytest
-from same_subject.dev import demo, pack
 from same_subject.dev import host as hosts
+from same_subject.dev import pack
+from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.tests.server import checkpoints
 
 COMMAND = [sys.executable, str(pack.ROOT / "dev" / "demo.py"), "--comfyui", os.environ["COMFYUI_PATH"]]
@@ -36,7 +37,9 @@ def picture(folder, name="toy.png", size=(90, 120)):
 
 
 def has_demo_model():
-    return (pack.ROOT / "demo" / demo.node_of(demo.read_graph("demo"), "JediDemoLoader")["inputs"]["file"]).is_file()
+    return (
+        pack.ROOT / "demo" / demo_graphs.node_of(demo_graphs.read_graph("demo"), "JediDemoLoader")["inputs"]["file"]
+    ).is_file()
 
 
 @pytest.mark.skipif(not has_demo_model(), reason="the demo model is not in this clone")

@@ -1,7 +1,7 @@
 """Wrong inputs on the live server: the error names the input and the remedy, and the server goes on."""
 
 import pytest
-from same_subject.dev import server
+from same_subject.dev import client
 from same_subject.tests.server import graphs
 
 
@@ -14,15 +14,15 @@ def goes_on(live):
 
 def refusal(live, graph):
     """The message with which a graph is refused before it runs."""
-    with pytest.raises(server.Refused) as caught:
-        live.run(graph)
+    with pytest.raises(client.Refused) as caught:
+        live.client.run(graph)
     return str(caught.value)
 
 
 def failure(live, graph):
     """The message with which a node fails while the graph runs."""
-    with pytest.raises(server.NodeFailed) as caught:
-        live.run(graph)
+    with pytest.raises(client.NodeFailed) as caught:
+        live.client.run(graph)
     return str(caught.value)
 
 

@@ -4,7 +4,8 @@ import json
 import time
 
 import pytest
-from same_subject.dev import demo, server
+from same_subject.dev import server
+from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.tests.server import browser, graphs, ui_format
 from same_subject.tests.server.ui_format import WORKFLOWS
 
@@ -36,14 +37,14 @@ OPEN = """(async () => {
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes 2.0"])
 def page(live, request):
-    live.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": request.param})
+    live.client.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": request.param})
     page = browser.Page()
     try:
         page.start()
     except browser.NoBrowser as problem:
         pytest.skip(str(problem))
     try:
-        page.open(live.url)
+        page.open(live.client.url)
         # The frontend first opens a graph of its own; what is opened before would be replaced by it.
         page.wait_for("window.app?.graph?.nodes.length && LiteGraph.registered_node_types.JediPick")
         yield page
@@ -81,12 +82,12 @@ def test_no_node_of_a_workflow_covers_another(page, name):
 
 @pytest.mark.parametrize("name", DEMOS)
 def test_a_demo_runs_as_it_is_opened(page, live, name):
-    graph = demo.read_graph(name)
+    graph = demo_graphs.read_graph(name)
     assert opened(page, name)["prompt"] == graph
-    before = set(live.get("/history"))
+    before = set(live.client.get("/history"))
     page.evaluate("app.queuePrompt(0, 1)")
     deadline = time.monotonic() + 600
-    while not (new := {name: run for name, run in live.get("/history").items() if name not in before}):
+    while not (new := {name: run for name, run in live.client.get("/history").items() if name not in before}):
         assert time.monotonic() < deadline, "the run did not end"
         time.sleep(0.5)
     (run,) = new.values()

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from same_subject.dev import pack, server
+from same_subject.dev import client, pack
 from same_subject.dev.benchmark import measuring
 from same_subject.dev.benchmark import models as full_size
 from same_subject.nodes.concepts import masks as pipeline
@@ -76,7 +76,7 @@ def ready(live):
     pictures |= {"base": base(*FACES)[0], "one_face": base(FACES[0])[0], "mirrored": base(*FACES)[0].flip(1)}
     for name, pixels in pictures.items():
         Image.fromarray((pixels * 255).round().byte().numpy()).save(live.base / f"{name}.png")
-        live.upload(live.base / f"{name}.png")
+        live.client.upload(live.base / f"{name}.png")
     yield live
     for file in large:
         file.unlink()
@@ -181,7 +181,7 @@ class Painted:
     """
 
     def __init__(self, live, graph):
-        outputs = live.run(graph)
+        outputs = live.client.run(graph)
         (entry,) = outputs["save"]["images"]
         self.picture = torch.from_numpy(numpy.array(graphs.open_picture(live, entry))) / 255
         (self.latents,) = latents_of(live, outputs)
@@ -303,7 +303,7 @@ def wrong_graphs():
 @pytest.mark.parametrize("what", wrong_graphs())
 def test_what_is_wrong_is_said_by_its_node_with_the_remedy_and_the_server_goes_on(ready, what):
     graph, kind, *parts = wrong_graphs()[what]
-    with pytest.raises(server.NodeFailed) as caught:
+    with pytest.raises(client.NodeFailed) as caught:
         ready.run(graph)
     assert caught.value.node_type == kind
     for part in parts:

@@ -8,7 +8,7 @@ import copy
 import pytest
 import torch
 from PIL import Image
-from same_subject.dev import server
+from same_subject.dev import client
 from same_subject.nodes.identity.host import sampling as identity_sampling
 from same_subject.tests.server import graphs
 from same_subject.tests.server.graphs import link, node
@@ -31,7 +31,7 @@ def ready(live):
     people = {"ann": picture((4, 4, 0.9, 1.0)), "ben": picture((9, 12, 0.8, 0.3)), "nobody": picture()}
     for name, pixels in people.items():
         Image.fromarray((pixels * 255).byte().numpy()).save(live.base / f"{name}.png")
-        live.upload(live.base / f"{name}.png")
+        live.client.upload(live.base / f"{name}.png")
     return live
 
 
@@ -89,8 +89,8 @@ def test_two_people_each_in_its_half_change_the_picture_each_in_its_own_way(read
 
 
 def failure(live, graph):
-    with pytest.raises(server.NodeFailed) as caught:
-        live.run(graph)
+    with pytest.raises(client.NodeFailed) as caught:
+        live.client.run(graph)
     return str(caught.value)
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_work_comes_back_as_an_error_of_its_node_and_the_server_goes
     assert "cross-attention layers" in message and "Stable Diffusion XL" in message
     message = failure(ready, graphs.changed(scene(), "analysis", files="as published"))
     assert "1k3d68.onnx" in message and "is not the published file" in message
-    with pytest.raises(server.Refused, match="start_percent"):
+    with pytest.raises(client.Refused, match="start_percent"):
         ready.run(scene(start_percent=0.9, end_percent=0.1))
     assert painted(ready, scene())
 
@@ -112,7 +112,7 @@ def test_a_missing_face_pack_is_named_before_the_queue_starts(ready):
     folder = ready.base / "models" / "insightface" / "models" / "antelopev2"
     folder.rename(folder.with_name("elsewhere"))
     try:
-        with pytest.raises(server.Refused) as caught:
+        with pytest.raises(client.Refused) as caught:
             ready.run(graphs.changed(scene(), "analysis", device="auto"))
     finally:
         folder.with_name("elsewhere").rename(folder)

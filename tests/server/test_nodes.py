@@ -15,7 +15,7 @@ NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE]
 
 @pytest.fixture(scope="module")
 def described(live):
-    return live.get("/object_info")
+    return live.client.get("/object_info")
 
 
 def test_every_node_of_the_pack_is_there_and_nothing_else(described):
@@ -41,10 +41,10 @@ def test_every_node_can_be_found_and_says_what_it_does(described, name):
 
 @pytest.mark.parametrize("name", NODES)
 def test_every_node_has_a_help_page_with_an_example(live, name):
-    page = live.get(f"/extensions/{server.FOLDER}/docs/{name}.md").decode("utf-8")
+    page = live.client.get(f"/extensions/{server.FOLDER}/docs/{name}.md").decode("utf-8")
     assert "example" in page.lower() and len(page) > 300
 
 
 def test_no_script_of_the_pack_is_served_twice(live):
-    ours = [path for path in live.get("/extensions") if "same-subject" in path]
+    ours = [path for path in live.client.get("/extensions") if "same-subject" in path]
     assert len({path.rsplit("/", 1)[-1] for path in ours}) == len(ours)

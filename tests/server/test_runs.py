@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pytest
-from same_subject.dev import demo, pack, server
+from same_subject.dev import client, pack
+from same_subject.dev.showing import graphs as demo_graphs
+from same_subject.nodes.joint.prompts import split_prompts
 from same_subject.tests.server import graphs
 
 
 def example_graph():
     """The demo's graph, with random weights where a clone has no demo model."""
-    graph = demo.read_graph("demo")
-    loader = demo.node_of(graph, "JediDemoLoader")["inputs"]
+    graph = demo_graphs.read_graph("demo")
+    loader = demo_graphs.node_of(graph, "JediDemoLoader")["inputs"]
     if not (pack.ROOT / "demo" / loader["file"]).is_file():
         loader["file"] = "tiny.safetensors"
     return graph
@@ -21,29 +23,29 @@ def test_the_example_workflow_gives_its_pictures_with_nothing_uploaded(live):
 
     graph = example_graph()
     seen = []
-    outputs = live.run(graph, lambda kind, data: seen.append((kind, data)))
+    outputs = live.client.run(graph, lambda kind, data: seen.append((kind, data)))
     saved, shown = (
         [graphs.open_picture(live, entry) for node in graph if graph[node]["class_type"] == kind
          for entry in outputs[node]["images"]]
         for kind in ("SaveImage", "PreviewImage")
     )  # fmt: skip
-    prompts = demo.split_prompts(demo.node_of(graph, "JediJointSet")["inputs"]["prompts"])
-    wanted = demo.node_of(graph, "JediJointSet")["inputs"]["pictures"] or len(prompts)
+    prompts = split_prompts(demo_graphs.node_of(graph, "JediJointSet")["inputs"]["prompts"])
+    wanted = demo_graphs.node_of(graph, "JediJointSet")["inputs"]["pictures"] or len(prompts)
     assert len(saved) == wanted
     steps = [data["value"] for kind, data in seen if kind == "progress"]
-    assert demo.node_of(graph, "KSampler")["inputs"]["steps"] in steps
+    assert demo_graphs.node_of(graph, "KSampler")["inputs"]["steps"] in steps
     for picture in saved:
         assert picture.size[0] % 8 == picture.size[1] % 8 == 0
         assert any(low != high for low, high in picture.getextrema())
-    with Image.open(*demo.pictures_in(graph)) as reference:
+    with Image.open(*demo_graphs.pictures_in(graph)) as reference:
         larger = [picture.resize([4 * side for side in picture.size], Image.Resampling.NEAREST) for picture in saved]
         to_show = [reference.convert("RGB"), *larger]
     assert [picture.tobytes() for picture in shown] == [picture.tobytes() for picture in to_show]
 
 
 def test_the_example_workflow_takes_pictures_of_the_users_own(live):
-    graph = demo.fill_graph(example_graph(), ["green.png", "red.png"], [], prompts=["a box in the snow"], steps=1)
-    outputs = live.run(graph)
+    graph = demo_graphs.fill_graph(example_graph(), ["green.png", "red.png"], [], prompts=["a box in the snow"], steps=1)
+    outputs = live.client.run(graph)
     (entry,) = (entry for node in outputs if graph[node]["class_type"] == "SaveImage" for entry in outputs[node]["images"])
     assert graphs.open_picture(live, entry).size == (48, 80)
 
@@ -128,10 +130,10 @@ def test_an_interruption_stops_within_a_step_and_the_server_goes_on(live):
             steps.append(data["value"])
             if not interrupted_at:
                 interrupted_at.append(data["value"])
-                live.interrupt()
+                live.client.interrupt()
 
-    with pytest.raises(server.Interrupted):
-        live.run(graphs.basic(steps=500, size=256, prompts="a\nb\nc"), interrupt_once_it_samples)
+    with pytest.raises(client.Interrupted):
+        live.client.run(graphs.basic(steps=500, size=256, prompts="a\nb\nc"), interrupt_once_it_samples)
     assert steps[-1] - interrupted_at[0] <= 2  # the step at work, and one whose message was on its way
     assert len(graphs.pictures(live, graphs.basic(seed=77))) == 2
 

@@ -1,7 +1,7 @@
 """Scenes of several concepts on the live server: the whole graph in both modes, and wrong ones refused."""
 
 import pytest
-from same_subject.dev import server
+from same_subject.dev import client
 from same_subject.tests.server import graphs
 from same_subject.tests.server.graphs import changed, link, node
 
@@ -52,9 +52,9 @@ def test_wrong_scenes_come_back_with_the_remedy_and_the_server_goes_on(live):
         },
     }  # fmt: skip
     for message, graph in wrong.items():
-        with pytest.raises(server.NodeFailed) as caught:
-            live.run(graph)
+        with pytest.raises(client.NodeFailed) as caught:
+            live.client.run(graph)
         assert message in " ".join(str(caught.value).split()), caught.value
-    with pytest.raises(server.Refused, match="ConceptScene"):
-        live.run(changed(scene(), "scene", continue_from="theirs"))
+    with pytest.raises(client.Refused, match="ConceptScene"):
+        live.client.run(changed(scene(), "scene", continue_from="theirs"))
     assert len(graphs.pictures(live, scene())) == 1
