@@ -11,10 +11,6 @@ Every picture is made by the nodes' own code and the host's sampler. A generated
 from __future__ import annotations
 
 if not __package__:
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "dev"))
     from pack import load
 
     load()

@@ -10,10 +10,6 @@ pack's nodes on the demo's model: base picture, phrases to boxes to masks, ident
 from __future__ import annotations
 
 if not __package__:
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "dev"))
     from pack import load
 
     load()

@@ -7,10 +7,6 @@ python3 research/train.py --stages joint        one stage; a stopped run goes on
 from __future__ import annotations
 
 if not __package__:
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "dev"))
     from pack import load
 
     load()

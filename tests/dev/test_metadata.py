@@ -1,10 +1,12 @@
 """What the registry and a newcomer read about the pack is well formed."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import same_subject
+from same_subject.dev.setup import versions
 
 ROOT = Path(same_subject.__file__).resolve().parent
 PUBLISHED = (
@@ -50,3 +52,13 @@ def test_the_registry_archive_holds_what_the_nodes_need_and_no_more():
     left_out = {line.rstrip("/") for line in (ROOT / ".comfyignore").read_text(encoding="utf-8").split()}
     assert {"tests", "research", "dev"} <= left_out
     assert not left_out & {"nodes", "js", "demo", "workflows", "subgraphs", "__init__.py", "models.yaml"}
+
+
+def test_what_two_readers_need_is_stated_alike():
+    """The registry reads pyproject.toml, an installer requirements.txt, and a user the node's own message and help page."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    assert f"dependencies = {json.dumps(wanted)}" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (insightface,) = (oracle for oracle in versions.TEST_ORACLES if oracle.startswith("insightface"))
+    for place in ("nodes/identity/host/face_analysis.py", "js/docs/IdentityFaceAnalysis.md"):
+        assert f"`pip install {insightface}`" in (ROOT / place).read_text(encoding="utf-8")
