@@ -1,7 +1,8 @@
-"""Write the trained weights as one checkpoint in Stable Diffusion's layout, half precision, configuration in its metadata."""
+"""Write the trained weights as a checkpoint in Stable Diffusion's layout, half precision, configuration in its metadata."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ..nodes.demo import config as demo_config
+from ..nodes.demo import stored
 from ..nodes.joint import settings
 from ..nodes.joint.host import channels
 from . import finder, nets, train_denoiser, train_scenes, world
@@ -22,6 +24,8 @@ FILES = {
     "scene": ROOT / "demo" / "scenes.safetensors",
 }
 """Where the pack and the evaluations read the models."""
+VAE = ROOT / "demo" / "vae.safetensors"
+"""Where they read the VAE, which is the same for all."""
 
 
 def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
@@ -56,10 +60,35 @@ def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
 
 
 def export(folder: str, kind: str, path: Path) -> None:
-    """Write ``path`` (safetensors)."""
-    tensors, metadata = checkpoint(folder, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata)
+    """Write ``path`` (safetensors), and the VAE."""
+    save(*checkpoint(folder, kind), path, VAE, in_8_bits=kind == "single")
+
+
+def save(tensors: dict, metadata: dict, path: Path, vae: Path, in_8_bits: bool) -> None:
+    """Write a checkpoint in the form of `nodes/demo/stored.py`: its VAE to ``vae``, the rest to ``path``.
+
+    in_8_bits: round the UNet's weights, for a model that only the evaluations use.
+    """
+    for file in (path, vae):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    shared = {key: value for key, value in tensors.items() if key.startswith(demo_config.PREFIXES["vae"])}
+    save_file(shared, vae)
+    own = {key: value for key, value in tensors.items() if key not in shared}
+    used = own[stored.WORDS].any(dim=1).nonzero().flatten()
+    own |= {stored.WORDS: own[stored.WORDS][used], stored.WORDS + stored.ROWS: used.int()}
+    if in_8_bits:
+        for key, value in tensors.items():
+            if key.startswith(demo_config.PREFIXES["unet"]) and value.ndim > 1:
+                own[key], own[key + stored.SCALE] = rounded(value)
+    said = {"vae": {"file": vae.name, "sha256": hashlib.sha256(vae.read_bytes()).hexdigest()}}
+    save_file(own, path, {**metadata, demo_config.SHARED_KEY: json.dumps(said)})
+
+
+def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A weight [O, ...] as int8, and its scale [O]: each output channel's largest value becomes 127."""
+    rows = weight.float().flatten(1)
+    scale = rows.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (rows / scale[:, None]).round().to(torch.int8).view(weight.shape), scale
 
 
 def draw_references(folder: Path = ROOT / "demo", seed: int = 18, views: int = 3) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 KEY = "same_subject.config"
@@ -12,16 +13,30 @@ TOOLS_KEY = "same_subject.tools"
 """Metadata entry of a file that holds the demo's tools for scenes, too: what its embeddings are of."""
 TOOL_PREFIXES = {"adapter": "identity.", "finder": "finder."}
 """Where the tools' weights stand in such a file."""
+SHARED_KEY = "same_subject.shared"
+"""Metadata entry of a file that leaves weights to another file: which network's, the file's name and its SHA-256."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A file that holds a network for several demo models. file: a plain name. sha256: of the whole file, in hexadecimal."""
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Config:
-    """unet, clip, vae: keyword arguments of the host's networks. latent_scale: scaled = raw * latent_scale."""
+    """unet, clip, vae: keyword arguments of the host's networks. latent_scale: scaled = raw * latent_scale.
+
+    shared: network (a key of PREFIXES) -> the file that holds it, for those that the model's own file does not.
+    """
 
     unet: dict
     clip: dict
     vae: dict
     latent_scale: float
+    shared: dict[str, Shared]
 
     @property
     def latent_factor(self) -> int:
@@ -30,13 +45,23 @@ class Config:
 
 
 def parse(metadata: dict[str, str]) -> Config:
-    """Read the metadata entry `same_subject.config`. Raises ValueError with what is wrong with it."""
+    """Read the metadata entries KEY and SHARED_KEY. Raises ValueError with what is wrong with them."""
     if KEY not in metadata:
         raise ValueError(f"it has no metadata `{KEY}`, so it is not a demo model of this pack")
     try:
         said = json.loads(metadata[KEY])
-        config = Config(dict(said["unet"]), dict(said["clip"]), dict(said["vae"]), float(said["latent_scale"]))
+        shared = parse_shared(metadata.get(SHARED_KEY, "{}"))
+        config = Config(dict(said["unet"]), dict(said["clip"]), dict(said["vae"]), float(said["latent_scale"]), shared)
         config.vae["ddconfig"]["ch_mult"], config.unet["in_channels"]
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"its metadata `{KEY}` cannot be read: {problem!r}") from problem
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"its metadata `{KEY}` or `{SHARED_KEY}` cannot be read: {problem!r}") from problem
     return config
+
+
+def parse_shared(text: str) -> dict[str, Shared]:
+    """What SHARED_KEY says. Raises ValueError for a network or a name of a file that it cannot be."""
+    shared = {part: Shared(**said) for part, said in json.loads(text).items()}
+    for part, other in shared.items():
+        if part not in PREFIXES or not re.fullmatch(r"[\w-]+\.safetensors", other.file):
+            raise ValueError(f"`{SHARED_KEY}` says that `{part}` is in `{other.file}`, which is not a file's plain name")
+    return shared

@@ -52,7 +52,7 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return weights.stamps(folders.demo_path(file), *demo_pictures.paths(demo_pictures.REFERENCES))
+        return weights.stamps(*demo_model.files(folders.demo_path(file)), *demo_pictures.paths(demo_pictures.REFERENCES))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

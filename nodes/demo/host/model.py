@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import comfy.latent_formats
@@ -12,10 +15,13 @@ import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
 import comfy.utils
+import safetensors.torch
 import torch
 
 from ...host import weights
 from .. import config as demo_config
+from .. import stored
+from . import folders
 
 REMEDY = "Reinstall the pack, or choose another `file`."
 
@@ -44,8 +50,33 @@ def load_vae(path: str, disable_dynamic: bool = False):
 
 def describe(path: Path) -> demo_config.Config:
     """What the file says, without loading it; raises with the file's name and the remedy."""
+    with _refusing(path):
+        config = demo_config.parse(weights.read_metadata(path))
+        _shared_paths(path, config)
+        return config
+
+
+def files(path: Path) -> list[Path]:
+    """The model's own file, then those that it shares with others."""
+    config = describe(path)
+    return [path, *_shared_paths(path, config).values()]
+
+
+def _shared_paths(path: Path, config: demo_config.Config) -> dict[str, Path]:
+    """Where each shared network's file is: beside the model's own, or in the pack's `demo/`."""
+    found = {}
+    for part, shared in config.shared.items():
+        places = [folder / shared.file for folder in (path.parent, folders.PACK / "demo")]
+        found[part] = next((place for place in places if place.is_file()), None)
+        if found[part] is None:
+            raise ValueError(f"its {part} is in {shared.file}, which is neither beside it nor in {places[-1].parent}")
+    return found
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        return demo_config.parse(weights.read_metadata(path))
+        yield
     except ValueError as problem:
         raise ValueError(f"Load Demo Model: {path.name} cannot be used: {problem}. {REMEDY}") from problem
 
@@ -53,10 +84,23 @@ def describe(path: Path) -> demo_config.Config:
 def _read(path: Path) -> tuple[demo_config.Config, dict[str, dict[str, torch.Tensor]]]:
     config = describe(path)
     state = comfy.utils.load_torch_file(str(path), safe_load=True)
+    with _refusing(path):
+        for part, place in _shared_paths(path, config).items():
+            state |= _read_shared(place, part, config.shared[part].sha256)
+        state = stored.whole(state, config.clip["vocab_size"])
     return config, {
-        name: {key.removeprefix(prefix): value.float() for key, value in state.items() if key.startswith(prefix)}
+        name: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         for name, prefix in demo_config.PREFIXES.items()
     }
+
+
+def _read_shared(path: Path, part: str, sha256: str) -> dict[str, torch.Tensor]:
+    """The weights of ``part`` in a file; raises ValueError if it is not the file that was meant."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"its {part} is in {path.name}, but {path} is another file of that name, or is damaged")
+    prefix = demo_config.PREFIXES[part]
+    return {key: value for key, value in safetensors.torch.load(content).items() if key.startswith(prefix)}
 
 
 def _model(path: Path, config: demo_config.Config, state: dict, disable_dynamic: bool = False):
