@@ -1,6 +1,8 @@
 """Run all tests: sets up a ComfyUI and pytest, then runs the tests with the ComfyUI's own Python.
 
 python3 dev/test.py                     everything
+python3 dev/test.py --fast              what needs no server, no browser and no patience: under three minutes
+python3 dev/test.py --require-browser   an error, not a skip, where no Chromium runs for the frontend's tests
 python3 dev/test.py tests/dev -k lock   any arguments of pytest, with paths from this project's root
 python3 dev/test.py --comfyui PATH      against a ComfyUI of your own, which is only read
 """

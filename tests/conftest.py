@@ -2,7 +2,7 @@
 
 Those stand in folders named `host` (the host's code in this process) and in `server` (a live server).
 `python3 dev/test.py` names the ComfyUI in COMFYUI_PATH and runs pytest with its Python. Without that
-variable they are not collected.
+variable they are not collected. `--fast` leaves out the markers `server`, `browser` and `slow`.
 """
 
 import importlib.util
@@ -27,6 +27,22 @@ if COMFYUI_PATH:
     pack.enter_host(COMFYUI_PATH)
 
 
+def pytest_addoption(parser):
+    """Options of `python3 dev/test.py` beyond pytest's own."""
+    parser.addoption("--fast", action="store_true", help="leave out what needs a server, a browser or many seconds")
+    parser.addoption("--require-browser", action="store_true", help="fail where no Chromium runs, instead of skipping")
+
+
+def pytest_configure(config):
+    """Choose the tests of `--fast`, and say at once where a browser that is required is missing."""
+    from same_subject.tests.server import browser
+
+    if config.getoption("--fast"):
+        config.option.markexpr = "not server and not browser and not slow"
+    if config.getoption("--require-browser") and browser.program() is None:
+        raise pytest.UsageError(browser.MISSING)
+
+
 def pytest_ignore_collect(collection_path):
     """Leave out what needs a ComfyUI where none is named."""
     if not COMFYUI_PATH and NEEDS_HOST & set(collection_path.relative_to(ROOT / "tests").parts[:-1]):
@@ -34,13 +50,16 @@ def pytest_ignore_collect(collection_path):
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what needs a ComfyUI, and what needs a live server of it."""
+    """Mark what needs a ComfyUI, what needs a live server of it, and what needs a browser."""
     for item in items:
         if NEEDS_HOST & set(item.path.relative_to(ROOT / "tests").parts[:-1]):
             item.add_marker(pytest.mark.host)
         if "live" in item.fixturenames:
             item.add_marker(pytest.mark.server)
+        if "page" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

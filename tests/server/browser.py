@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MISSING = "no Chromium is here: on Debian `apt install chromium`, elsewhere put Chrome or Chromium on the PATH"
 START_SECONDS = 300  # a machine may be slow or busy; a browser that ends is noticed at once
 
 

@@ -13,6 +13,7 @@ from same_subject.dev import pack
 from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.tests.server import checkpoints
 
+pytestmark = pytest.mark.server
 COMMAND = [sys.executable, str(pack.ROOT / "dev" / "demo.py"), "--comfyui", os.environ["COMFYUI_PATH"]]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in (hosts.CHILD, "COMFYUI_PATH")}
 

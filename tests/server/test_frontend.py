@@ -17,8 +17,6 @@ OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "IdentityLoader"}
 TITLE = 30
 """Height of a node's title, which stands above its position."""
 
-pytestmark = pytest.mark.skipif(browser.program() is None, reason="no Chromium is installed here to run the frontend in")
-
 OPEN = """(async () => {
   const graph = await (await fetch("/api/workflow_templates/FOLDER/NAME.json")).json();
   await app.loadGraphData(graph, true, true, "NAME");
@@ -37,12 +35,14 @@ OPEN = """(async () => {
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes 2.0"])
 def page(live, request):
+    if browser.program() is None:
+        pytest.skip(browser.MISSING)
     live.client.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": request.param})
     page = browser.Page()
     try:
         page.start()
     except browser.NoBrowser as problem:
-        pytest.skip(str(problem))
+        (pytest.fail if request.config.getoption("--require-browser") else pytest.skip)(str(problem))
     try:
         page.open(live.client.url)
         # The frontend first opens a graph of its own; what is opened before would be replaced by it.

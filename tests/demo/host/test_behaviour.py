@@ -6,6 +6,7 @@ from same_subject.research import judge as judges
 from same_subject.research import measure
 from same_subject.research.evaluate import SETTINGS
 
+pytestmark = pytest.mark.slow
 SUBJECTS = 12
 STEPS = 8
 

@@ -5,6 +5,7 @@ import torch
 from same_subject.research import judge as judges
 from same_subject.research import measure_scenes, scenes
 
+pytestmark = pytest.mark.slow
 SCENES = 8
 STEPS = 8
 
