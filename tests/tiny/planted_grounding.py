@@ -132,13 +132,17 @@ def _examples(made, generator: torch.Generator) -> tuple[torch.Tensor, torch.Ten
 
 
 def _fit(made, places: torch.Tensor, labels: torch.Tensor) -> None:
-    """Solve for the projection of the words: a place's logit for a colour's word is PLANTED or minus that, for others minus."""
-    wanted = torch.cat((2 * labels - 1, -torch.ones(len(labels), 1)), dim=1)
-    gram = places.T @ places + 1e-3 * len(places) * torch.eye(places.shape[1])
+    """Solve for the projection of the words: a place's logit for a colour's word is PLANTED or minus that, for others minus.
+
+    In double precision: the equations are so stiff that in single precision the weights would depend on the machine.
+    """
+    places, labels = places.double(), labels.double()
+    wanted = torch.cat((2 * labels - 1, -labels.new_ones(len(labels), 1)), dim=1)
+    gram = places.T @ places + 1e-3 * len(places) * torch.eye(places.shape[1], dtype=places.dtype)
     *colours, nothing = torch.linalg.solve(gram, places.T @ wanted).T
     tokens = torch.tensor([100, 101, 102, 1012, 1029, *(1030 + number for number in range(len(grounding.WORDS)))])
-    words = made.model.text_backbone(input_ids=tokens[None]).last_hidden_state[0]
-    goal = torch.zeros(len(tokens), len(nothing))
+    words = made.model.text_backbone(input_ids=tokens[None]).last_hidden_state[0].double()
+    goal = words.new_zeros(len(tokens), len(nothing))
     for name, colour in zip(COLOURS, colours, strict=True):
         goal[5 + grounding.WORDS.index(name)] = colour - nothing
     made.model.text_projection.weight.copy_(torch.linalg.lstsq(words, goal).solution.T)
