@@ -8,11 +8,35 @@ such tensors. Used by the nodes and by training alike.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the rows of a set see in self-attention, beside themselves.
+
+    references: whether generated rows see references; if not, they see each other, and a reference sees only itself.
+    generated: whether references see generated rows; if not, they see each other.
+    """
+
+    references: bool = True
+    generated: bool = True
+
+
+def couple_as(
+    view: View, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, generated: int, references: int, attend: Attend
+) -> torch.Tensor:
+    """Attention of rows that see what ``view`` says; q, k, v and the result as in `couple`."""
+    if not view.references:
+        return couple_apart(q, k, v, generated, references, attend)
+    if not view.generated:
+        return couple_references_only(q, k, v, generated, references, attend)
+    return couple(q, k, v, generated + references, attend)
 
 
 def couple(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pictures: int, attend: Attend) -> torch.Tensor:

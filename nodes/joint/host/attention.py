@@ -5,30 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-import comfy.ldm.modules.attention
 import comfy.model_management
 import torch
 
+from ...host import attention
 from .. import coupling, settings
 from ..layout import Layout
 
 KEY = "same_subject_jedi"
-"""Where an `Evaluation` stands in the host's transformer options."""
+"""Where an `SetCall` stands in the host's transformer options."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class SetCall:
     """What one call of the UNet is about. Its batch is a concatenation of chunks of `layout.rows` rows.
 
-    isolated: for each chunk, whether its generated rows must not see references. levels: where
-    attention is coupled, empty outside the coupling's part of the schedule. references_only:
-    references attend only to references.
+    views: of each chunk, what its rows see. levels: where attention is coupled, empty outside the coupling's part of the
+    schedule.
     """
 
     layout: Layout
-    isolated: tuple[bool, ...]
+    views: tuple[coupling.View, ...]
     levels: frozenset[str]
-    references_only: bool
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -47,32 +45,26 @@ def coupled_self_attention(previous=None):
     @torch.compiler.disable
     def replace(q, k, v, extra_options):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        evaluation = extra_options.get(KEY)
-        if evaluation is None or evaluation.level(extra_options) not in evaluation.levels:
+        call = extra_options.get(KEY)
+        if call is None or call.level(extra_options) not in call.levels:
             return _kernel(extra_options, previous)(q, k, v)
-        _check_rows(evaluation, q, k)
-        return _attend(evaluation, q, k, v, extra_options, previous)
+        _check_rows(call, q, k)
+        return _attend(call, q, k, v, extra_options, previous)
 
     replace.couples_pictures = True
     return replace
 
 
-def _attend(evaluation: Evaluation, q, k, v, extra_options: dict, previous) -> torch.Tensor:
-    """Attention of a whole batch, [chunks * B, L, D]: chunks of one kind share a kernel call."""
-    layout, outputs, start = evaluation.layout, [], 0
-    for isolated, group in groupby(evaluation.isolated):
+def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tensor:
+    """Attention of a whole batch, [chunks * B, L, D]: chunks with one view share a kernel call."""
+    layout, outputs, start = call.layout, [], 0
+    for view, group in groupby(call.views):
         chunks = len(list(group))
         rows = slice(start * layout.rows, (start + chunks) * layout.rows)
         part = (q[rows], k[rows], v[rows])
         kept = extra_options["cond_or_uncond"][start : start + chunks]
         attend = _kernel({**extra_options, "cond_or_uncond": kept}, previous)
-        if isolated:
-            out = coupling.couple_apart(*part, layout.pictures, layout.references, attend)
-        elif evaluation.references_only:
-            out = coupling.couple_references_only(*part, layout.pictures, layout.references, attend)
-        else:
-            out = coupling.couple(*part, layout.size, attend)
-        outputs.append(out)
+        outputs.append(coupling.couple_as(view, *part, layout.pictures, layout.references, attend))
         start += chunks
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
@@ -81,13 +73,11 @@ def _kernel(extra_options: dict, previous) -> coupling.Attend:
     """The host's own self-attention, as `CrossAttention.forward` calls it, or the replacement found before."""
     if previous is not None:
         return lambda q, k, v: previous(q, k, v, extra_options)
-    return lambda q, k, v: comfy.ldm.modules.attention.optimized_attention(
-        q, k, v, extra_options["n_heads"], attn_precision=extra_options["attn_precision"], transformer_options=extra_options
-    )
+    return lambda q, k, v: attention.attend(q, k, v, extra_options)
 
 
-def _check_rows(evaluation: Evaluation, q: torch.Tensor, k: torch.Tensor) -> None:
-    expected = len(evaluation.isolated) * evaluation.layout.rows
+def _check_rows(call: SetCall, q: torch.Tensor, k: torch.Tensor) -> None:
+    expected = len(call.views) * call.layout.rows
     if q.shape[0] != expected or k.shape[0] != expected:
         raise ValueError(
             f"JeDi: self-attention got {q.shape[0]} rows of queries and {k.shape[0]} of keys, but needs {expected} of "

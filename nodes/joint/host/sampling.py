@@ -15,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...host import unet
 from .. import guidance, settings
+from ..coupling import View
 from ..layout import JointSet
 from . import attention, channels, checks, guiding, tagging
 
@@ -126,9 +127,9 @@ class JointSampling:
             raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
         null = [branch and step.guided for branch in tagging.null_chunks(kwargs.pop(tagging.TAG, None), x.shape[0], layout)]
         literal = self.settings.options.null_references == settings.LITERAL
-        references_only = self.settings.options.reference_attention == settings.REFERENCES_ONLY
-        isolated = tuple(branch and not literal for branch in null)
-        options[attention.KEY] = attention.Evaluation(layout, isolated, step.levels, references_only)
+        generated = self.settings.options.reference_attention != settings.REFERENCES_ONLY
+        views = tuple(View(literal or not branch, generated) for branch in null)
+        options[attention.KEY] = attention.SetCall(layout, views, step.levels)
         if x.shape[1:] == self.joint_set.references.shape[1:]:
             x = self._replaced(executor.class_obj, x, t)
         if self.channel_order is not None:

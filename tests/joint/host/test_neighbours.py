@@ -267,14 +267,15 @@ def test_references_from_another_kind_of_vae_are_refused(unet):
 
 @pytest.mark.parametrize("size, levels", (((64, 96), 4), ((9, 13), 4), ((7, 11), 4), ((16, 16), 4)))
 def test_every_resolution_of_a_unet_has_its_level(size, levels):
-    from same_subject.nodes.joint.host.attention import Evaluation
+    from same_subject.nodes.joint.coupling import View
+    from same_subject.nodes.joint.host.attention import SetCall
     from same_subject.nodes.joint.settings import LEVELS
 
-    evaluation, found = Evaluation(case().layout, (False,), frozenset(LEVELS), False), []
+    call, found = SetCall(case().layout, (View(),), frozenset(LEVELS)), []
     layer = torch.zeros(1, 1, *size)
     halve = torch.nn.Conv2d(1, 1, 3, stride=2, padding=1)  # the UNet's own way to halve
     for _ in range(levels):
-        found.append(evaluation.level({"original_shape": [1, 1, *size], "activations_shape": list(layer.shape)}))
+        found.append(call.level({"original_shape": [1, 1, *size], "activations_shape": list(layer.shape)}))
         layer = halve(layer)
     assert tuple(found) == LEVELS
 
