@@ -162,11 +162,9 @@ def texts(torch, model, pictures):
 def patch(model, joint_set, guidance, options):
     """The model with JeDi on it, as the node "JeDi" does it."""
     from same_subject.nodes.joint import settings
-    from same_subject.nodes.joint.host import channels
-    from same_subject.nodes.joint.host.sampling import JointSampling
+    from same_subject.nodes.joint.host import sets
 
-    chosen = settings.Settings(mode=guidance, options=settings.Options(**options))
-    return JointSampling(joint_set, chosen, channels.channel_order(model, settings.AUTO)).install(model)
+    return sets.apply(model, joint_set, settings.Settings(mode=guidance, options=settings.Options(**options)))
 
 
 @contextlib.contextmanager

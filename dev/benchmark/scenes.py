@@ -183,22 +183,23 @@ def scene(bench, kind, size, concepts, faces=True, continue_from="blend"):
 def make_scene(bench, kind, size, concepts, faces, continue_from):
     """See `scene`."""
     from same_subject.nodes.identity.faces import Identity
-    from same_subject.nodes.identity.nodes import ApplyIdentity, IdentityControlNet
-    from same_subject.nodes.scene.nodes import ConceptBranch, ConceptScene
+    from same_subject.nodes.identity.host import applying
+    from same_subject.nodes.scene.branch import Branch
+    from same_subject.nodes.scene.host.runs import Scene
 
     torch, adapter = bench.torch, bench.part("adapter", kind)
-    case, chain, generator = plain(bench, kind, size, 1), (), torch.Generator().manual_seed(3)
+    case, chain, generator = plain(bench, kind, size, 1), [], torch.Generator().manual_seed(3)
     model, control = case.model, bench.part("control", kind) if faces else None
     with torch.inference_mode():
         for number in range(concepts):
             person = Identity(8 * torch.randn(adapter.adapter.embedding, generator=generator), ())
             texts = text(torch, adapter.width, 2 + number), case.negative
-            model = ApplyIdentity.execute(model, adapter, person, 0.8, 0.0, 1.0).result[0]
+            model = applying.add_to_model(model, adapter, person)
             if faces:
                 keypoints = torch.rand(1, size, size, 3, generator=generator)
-                texts = IdentityControlNet.execute(*texts, control, adapter, person, keypoints, 0.8, 0.0, 1.0).result
-            chain = ConceptBranch.execute(*texts, mask=band(torch, size, number, concepts), previous=chain).result[0]
-        model = ConceptScene.execute(model, chain, continue_from, 0, 0.5).result[0]
+                texts = applying.add_control(*texts, control, adapter, person, keypoints)
+            chain.append(Branch(*texts, mask=band(torch, size, number, concepts)))
+        model = Scene(tuple(chain), None, continue_from, last_steps=0, feather=0.5).install(model)
     return replace(case, model=model, control=control)
 
 

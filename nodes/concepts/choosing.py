@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .boxes import Box
 from .detection import Found
@@ -27,29 +28,34 @@ def ordered(boxes: list[Box], order: str, point: tuple[float, float] = (0.0, 0.0
     return sorted(boxes, key=keys[order])
 
 
-def choose(
-    phrases: list[str],
-    found: dict[str, Found],
-    order: str,
-    index: int,
-    point: tuple[float, float],
-    missing: str,
-    box_threshold: float,
-    picture: str,
-) -> list[Box | None]:
+@dataclass(frozen=True)
+class Rule:
+    """Which of the boxes of a phrase is chosen.
+
+    order: one of ORDERS. index: how many boxes of that order to pass over. point: (x, y) in pixels, for NEAREST. missing:
+    what to do about a phrase with too few boxes, one of MISSING.
+    """
+
+    order: str = BEST_SCORE
+    index: int = 0
+    point: tuple[float, float] = (0.0, 0.0)
+    missing: str = ERROR
+
+
+def choose(phrases: list[str], found: dict[str, Found], rule: Rule, box_threshold: float, picture: str) -> list[Box | None]:
     """One box for each of the K phrases of one picture; None is an empty concept.
 
-    phrases: normalised, may repeat. found: by phrase. index: how many boxes of the order to pass over.
+    phrases: normalised, may repeat. found: by phrase. box_threshold: that they were found with, for messages.
     Equal phrases take distinct boxes, the next ones of the order, and share them out from left to right.
     picture: how messages name the picture. Raises ValueError where a phrase has too few boxes (unless
-    ``missing`` allows an empty concept), or where two phrases chose one instance.
+    ``rule.missing`` allows an empty concept), or where two phrases chose one instance.
     """
     chosen: list[Box | None] = [None] * len(phrases)
     for phrase in dict.fromkeys(phrases):
         places = [place for place, other in enumerate(phrases) if other == phrase]
-        taken = ordered(found[phrase].boxes, order, point)[index : index + len(places)]
-        if len(taken) < len(places) and missing == ERROR:
-            raise ValueError(_too_few(phrase, found[phrase], len(places), index, box_threshold, picture))
+        taken = ordered(found[phrase].boxes, rule.order, rule.point)[rule.index : rule.index + len(places)]
+        if len(taken) < len(places) and rule.missing == ERROR:
+            raise ValueError(_too_few(phrase, found[phrase], len(places), rule.index, box_threshold, picture))
         for place, box in zip(places, ordered(taken, LEFT_TO_RIGHT), strict=False):
             chosen[place] = box
     check_distinct(phrases, chosen, picture)

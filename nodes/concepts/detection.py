@@ -22,15 +22,26 @@ class Found:
     rival: str = ""
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """When a box counts, each 0 to 1.
+
+    box: least score of a box for a phrase. text: least probability of a token that decides between phrases. overlap: boxes
+    of one phrase that overlap more (intersection over union) count as one.
+    """
+
+    box: float = 0.35
+    text: float = 0.25
+    overlap: float = 0.7
+
+
 def boxes_by_phrase(
     logits: torch.Tensor,
     boxes: torch.Tensor,
     spans: dict[str, range],
     width: int,
     height: int,
-    box_threshold: float,
-    text_threshold: float,
-    most_overlap: float,
+    thresholds: Thresholds,
 ) -> dict[str, Found]:
     """The boxes that belong to each phrase of one picture.
 
@@ -38,12 +49,12 @@ def boxes_by_phrase(
     picture, whose size in pixels is width and height. spans: from `phrases.spans`.
 
     A box's score for a phrase is the highest probability of the phrase's tokens, as in the published
-    inference; it must exceed ``box_threshold``. Departure: the published inference makes a label of all
-    tokens above ``text_threshold``, so that a label may mix phrases. Here these tokens only decide between
+    inference; it must exceed ``thresholds.box``. Departure: the published inference makes a label of all
+    tokens above ``thresholds.text``, so that a label may mix phrases. Here these tokens only decide between
     phrases: a box belongs to the phrase for which their probabilities sum to most, and to none without one.
     """
     probabilities = logits.float().sigmoid()
-    said = torch.where(probabilities > text_threshold, probabilities, 0)
+    said = torch.where(probabilities > thresholds.text, probabilities, 0)
     scores = torch.stack([probabilities[:, span.start : span.stop].amax(-1) for span in spans.values()])  # [K, Q]
     fit = torch.stack([said[:, span.start : span.stop].sum(-1) for span in spans.values()])  # [K, Q]
     owner = torch.where(fit.amax(0) > 0, fit.argmax(0), -1)  # [Q]
@@ -54,11 +65,11 @@ def boxes_by_phrase(
 
     found = {}
     for number, phrase in enumerate(names):
-        above = (scores[number] > box_threshold).nonzero().flatten().tolist()
+        above = (scores[number] > thresholds.box).nonzero().flatten().tolist()
         own = [place for place in above if owner[place] == number]
         best = scores[number].amax().item() if scores.shape[1] else 0.0
         lost_to = [owner[place].item() for place in above if owner[place] not in (number, -1)]
         mine = [Box(*xyxy[place].tolist(), score=scores[number, place].item()).clipped(width, height) for place in own]
-        mine = without_duplicates([box for box in mine if box.area > 0], most_overlap)
+        mine = without_duplicates([box for box in mine if box.area > 0], thresholds.overlap)
         found[phrase] = Found(mine, best, names[lost_to[0]] if lost_to and not mine else "")
     return found

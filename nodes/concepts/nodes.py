@@ -7,10 +7,8 @@ from comfy_api.latest import io
 
 from ..host import sockets
 from . import boxes as box_maths
-from . import choosing, detection, masks, phrases
-from . import places as scene
-from .host import files as concept_files
-from .host import grounding, labelling, segmenting
+from . import choosing, detection, masks, phrases, places
+from .host import files, finding, grounding, labelling, segmenting
 
 CATEGORY = "Concepts"
 MOST_MASKS = 64
@@ -28,7 +26,7 @@ class LoadGroundingDino(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=concept_files.detector_names(),
+                    options=files.detector_names(),
                     tooltip="An original .pth file or a published folder in models/grounding-dino. Nothing is downloaded.",
                 ),
             ],
@@ -37,15 +35,15 @@ class LoadGroundingDino(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        return _file_or_problem(concept_files.DETECTORS, file)
+        return _file_or_problem(files.DETECTORS, file)
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return concept_files.fingerprint(concept_files.DETECTORS, file)
+        return files.fingerprint(files.DETECTORS, file)
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        return io.NodeOutput(grounding.load(concept_files.find(concept_files.DETECTORS, file)))
+        return io.NodeOutput(grounding.load(files.find(files.DETECTORS, file)))
 
 
 class LoadSegmentAnything(io.ComfyNode):
@@ -60,7 +58,7 @@ class LoadSegmentAnything(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=concept_files.segmenter_names(),
+                    options=files.segmenter_names(),
                     tooltip="An original .pth file (vit_b, vit_l or vit_h) in models/sams. Nothing is downloaded.",
                 ),
             ],
@@ -69,21 +67,21 @@ class LoadSegmentAnything(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        return segmenting.missing_package() or _file_or_problem(concept_files.SEGMENTERS, file)
+        return segmenting.missing_package() or _file_or_problem(files.SEGMENTERS, file)
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return concept_files.fingerprint(concept_files.SEGMENTERS, file)
+        return files.fingerprint(files.SEGMENTERS, file)
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        return io.NodeOutput(segmenting.load(concept_files.find(concept_files.SEGMENTERS, file)))
+        return io.NodeOutput(segmenting.load(files.find(files.SEGMENTERS, file)))
 
 
 def _file_or_problem(category: str, file: str | None):
     """True, or why the queue must not start. None is a name that another node will give."""
     try:
-        return file is None or bool(concept_files.find(category, file))
+        return file is None or bool(files.find(category, file))
     except ValueError as problem:
         return str(problem)
 
@@ -176,8 +174,9 @@ class FindConcepts(io.ComfyNode):
         cls, detector, image, phrases, order, index, box_threshold, text_threshold, if_missing, x=0, y=0, duplicates=0.7,
         previous=None,
     ) -> io.NodeOutput:  # fmt: skip
-        rule = (order, index, (x, y), if_missing, box_threshold)
-        result = _search(detector, image[..., :3], _split(phrases), rule, (box_threshold, text_threshold, duplicates))
+        rule = choosing.Rule(order, index, (x, y), if_missing)
+        thresholds = detection.Thresholds(box_threshold, text_threshold, duplicates)
+        result = finding.find(detector, image[..., :3], _split(phrases), rule, thresholds)
         if previous is not None:
             result = previous.join(result)
             for number, row in enumerate(result.chosen):
@@ -199,19 +198,6 @@ def _phrases_or_problem(text):
         return text is None or bool(_split(text))
     except ValueError as problem:
         return str(problem)
-
-
-def _search(detector, pictures, names, rule, thresholds) -> scene.Boxes:
-    """rule: arguments of `choosing.choose`. thresholds: of `detection.boxes_by_phrase`."""
-    ids = detector.token_ids(phrases.caption(names))
-    spans = phrases.spans(ids, names)
-    height, width = pictures.shape[1:3]
-    chosen, found = [], []
-    for number, (logits, boxes) in enumerate(detector.detect(pictures, ids)):
-        by_phrase = detection.boxes_by_phrase(logits, boxes, spans, width, height, *thresholds)
-        chosen.append(tuple(choosing.choose(names, by_phrase, *rule, f"picture {number}")))
-        found.append(tuple(tuple(by_phrase[name].boxes) for name in names))
-    return scene.Boxes(tuple(names), pictures, tuple(chosen), tuple(found))
 
 
 def _as_dicts(names, row) -> list[dict]:
@@ -256,7 +242,7 @@ def _mask_outputs() -> list:
     ]
 
 
-def _masks_out(result: scene.Concepts) -> io.NodeOutput:
+def _masks_out(result: places.Concepts) -> io.NodeOutput:
     return io.NodeOutput(result, result.masks.flatten(0, 1), 1 - result.masks.sum(1))
 
 
@@ -281,19 +267,7 @@ class ConceptMasks(io.ComfyNode):
 
     @classmethod
     def execute(cls, boxes, grow, overlaps, feather, segmenter=None) -> io.NodeOutput:
-        raw = segmenter.masks(boxes.pictures, boxes.chosen) if segmenter is not None else _box_shaped(boxes)
-        placed = [
-            scene.place(found, row, boxes.phrases, grow, overlaps, f"Concept Masks: in picture {number}")
-            for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True))
-        ]
-        return _masks_out(scene.Concepts(boxes.phrases, boxes.chosen, torch.stack(placed), feather))
-
-
-def _box_shaped(boxes: scene.Boxes):
-    """For each picture masks [K, H, W] in the shape of its boxes, zeros where a concept is empty."""
-    for row in boxes.chosen:
-        corners = torch.tensor([box.corners if box else (0.0,) * 4 for box in row])
-        yield masks.from_boxes(corners, *boxes.pictures.shape[1:3])
+        return _masks_out(finding.cut_out(boxes, places.Finish(grow, overlaps, feather), segmenter))
 
 
 class ConceptsFromMasks(io.ComfyNode):
@@ -332,9 +306,9 @@ class ConceptsFromMasks(io.ComfyNode):
                 f"Concepts From Masks: `phrases` has {len(names)} lines for {len(raw)} masks. Write one line a mask, or none."
             )
         names = names or tuple(f"concept {number}" for number in range(len(raw)))
-        row = tuple(scene.box_of(mask) or box_maths.Box(0, 0, 0, 0) for mask in raw)
-        placed = scene.place(raw, row, names, grow, overlaps, "Concepts From Masks:")
-        return _masks_out(scene.Concepts(names, (row,), placed[None], feather))
+        row = tuple(places.box_of(mask) or box_maths.Box(0, 0, 0, 0) for mask in raw)
+        placed = places.place(raw, row, names, places.Finish(grow, overlaps, feather), "Concepts From Masks:")
+        return _masks_out(places.Concepts(names, (row,), placed[None], feather))
 
 
 def _gather(given: dict) -> torch.Tensor:

@@ -60,13 +60,25 @@ class Concepts:
         return torch.stack(own), torch.stack(background)
 
 
-def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], grow: int, overlaps: str, where: str):
+@dataclass(frozen=True)
+class Finish:
+    """What becomes of raw masks. grow: pixels, before they are shared out; negative shrinks. overlaps: one of SHARE_OUTS.
+
+    feather: standard deviation of the blur of the weights, in latent pixels.
+    """
+
+    grow: int = 8
+    overlaps: str = pipeline.SHARE_OUTS[0]
+    feather: float = 1.0
+
+
+def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], finish: Finish, where: str) -> torch.Tensor:
     """Disjoint masks [K, H, W] of one picture, from its raw masks [K, H, W]: the pipeline up to the latent grid.
 
     where: begins messages, such as `Concept Masks: in picture 0`. Raises ValueError where a mask is black, or a
     concept would lose nearly all of its mask to others.
     """
-    grown = pipeline.grow(masks.float().clamp(0, 1), grow)
+    grown = pipeline.grow(masks.float().clamp(0, 1), finish.grow)
     empty = torch.tensor([box is None for box in boxes], device=masks.device)
     grown = grown.masked_fill(empty.view(-1, 1, 1), 0)
     for number in (~empty & (grown.sum(dim=(1, 2)) == 0)).nonzero().flatten().tolist():
@@ -74,7 +86,7 @@ def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, 
             f"{where} the mask of `{names[number]}` is black everywhere. Raise `grow`, choose another instance or segmenter, "
             "or use box-shaped masks."
         )
-    if overlaps == pipeline.NEAREST_BOX:
+    if finish.overlaps == pipeline.NEAREST_BOX:
         corners = torch.tensor([box.corners if box else (0.0,) * 4 for box in boxes], device=masks.device)
         distance = pipeline.distance_to_boxes(corners, *masks.shape[-2:])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import yaml
@@ -16,10 +17,16 @@ def files(folder: str) -> list[str]:
 
 def where_to_get(file: str, folder: str) -> str:
     """`Get it from <url> and put it into <folder>.`; less where the file is in no list."""
-    known = next((entry for entry in _entries() if entry["file"] == file and entry["folder"] == folder), None)
+    known = entry(file, folder)
     source = f"Get it from {known['url']} and put it" if known else "Put it"
     return f"{source} into {folder} as `{file}`."
 
 
+def entry(file: str, folder: str) -> dict | None:
+    """What the list says of a file; None if it is not in it."""
+    return next((each for each in _entries() if each["file"] == file and each["folder"] == folder), None)
+
+
+@functools.cache
 def _entries() -> list[dict]:
     return yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))["models"]

@@ -6,11 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..host import inputs, sockets, weights
-from . import adapter as adapters
-from . import faces, keypoints, placement
-from .host import face_analysis, face_control
-from .host import files as identity_files
-from .host.sampling import IdentitySampling, cross_attention_layers
+from . import faces, keypoints, recognising
+from .host import applying, face_analysis, files
 
 CATEGORY = "Identity"
 MOST_PICTURES = 16
@@ -28,12 +25,12 @@ class LoadInstantID(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "adapter",
-                    options=identity_files.adapter_names(),
+                    options=files.adapter_names(),
                     tooltip="InstantID's `ip-adapter.bin`, or the same weights as .safetensors, in models/instantid.",
                 ),
                 io.Combo.Input(
                     "control_net",
-                    options=identity_files.control_names(),
+                    options=files.control_names(),
                     tooltip="InstantID's ControlNet (`ControlNetModel/diffusion_pytorch_model.safetensors`), in "
                     "models/controlnet or models/instantid; none to go without.",
                 ),
@@ -51,26 +48,26 @@ class LoadInstantID(io.ComfyNode):
     def validate_inputs(cls, adapter, control_net):
         try:  # None is what another node will give
             if adapter is not None:
-                identity_files.adapter_path(adapter)
-            if control_net not in (None, identity_files.NO_CONTROL):
-                identity_files.control_path(control_net)
+                files.adapter_path(adapter)
+            if control_net not in (None, files.NO_CONTROL):
+                files.control_path(control_net)
         except ValueError as problem:
             return str(problem)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, adapter, control_net):
-        paths = [identity_files.adapter_path(adapter)]
-        if control_net != identity_files.NO_CONTROL:
-            paths.append(identity_files.control_path(control_net))
+        paths = [files.adapter_path(adapter)]
+        if control_net != files.NO_CONTROL:
+            paths.append(files.control_path(control_net))
         return (*map(str, paths), weights.stamps(*paths))
 
     @classmethod
     def execute(cls, adapter, control_net) -> io.NodeOutput:
-        loaded = identity_files.load_adapter(identity_files.adapter_path(adapter))
-        if control_net == identity_files.NO_CONTROL:
+        loaded = files.load_adapter(files.adapter_path(adapter))
+        if control_net == files.NO_CONTROL:
             return io.NodeOutput(loaded, None)
-        return io.NodeOutput(loaded, identity_files.load_control(identity_files.control_path(control_net)))
+        return io.NodeOutput(loaded, files.load_control(files.control_path(control_net)))
 
 
 class LoadFaceAnalysis(io.ComfyNode):
@@ -118,7 +115,7 @@ class LoadFaceAnalysis(io.ComfyNode):
             folder = face_analysis.find_pack()
         except ValueError:
             return float("nan")
-        return (files, device, *((folder / name).stat().st_mtime_ns for name in face_analysis.FILES))
+        return (files, device, *((folder / name).stat().st_mtime_ns for name in face_analysis.hashes()))
 
     @classmethod
     def execute(cls, files, device) -> io.NodeOutput:
@@ -178,7 +175,7 @@ class IdentityFromPictures(io.ComfyNode):
     @classmethod
     def execute(cls, face_analysis, images, face, number, x, y) -> io.NodeOutput:
         pictures = [picture for batch in images.values() if batch is not None for picture in batch]
-        chosen = choose_all("Identity", face_analysis, pictures, faces.Choice(face, number, x, y))
+        chosen = recognising.choose_in_pictures("Identity", face_analysis, pictures, faces.Choice(face, number, x, y))
         first = chosen[0]
         return io.NodeOutput(faces.gather(chosen), keypoints.draw([first.keypoints], first.width, first.height)[None])
 
@@ -230,58 +227,14 @@ class FaceKeypoints(io.ComfyNode):
                 "`concept` to 0."
             )
         if mask is None:
-            chosen = choose_all("Face Keypoints", face_analysis, list(image), choice)
+            chosen = recognising.choose_in_pictures("Face Keypoints", face_analysis, list(image), choice)
         else:
             masks = mask.reshape(-1, *mask.shape[-2:])
-            masks = masks_of(concept, masks, len(image)) if concept else masks
+            masks = recognising.masks_of(concept, masks, len(image)) if concept else masks
             place = f"the mask of concept {concept}" if concept else ""
-            chosen = choose_in_masks("Face Keypoints", face_analysis, image, masks, choice, place)
+            chosen = recognising.choose_in_masks("Face Keypoints", face_analysis, image, masks, choice, place)
         size = image.shape[2], image.shape[1]
         return io.NodeOutput(torch.stack([keypoints.draw([one.keypoints] if one else [], *size) for one in chosen]))
-
-
-def choose_all(node: str, analysis, pictures: list[torch.Tensor], choice: faces.Choice) -> list[faces.Face]:
-    """The face that is meant in each picture [H, W, 3]; an error says which picture has none."""
-    if not pictures:
-        raise ValueError(f"{node}: no picture was given, but needs at least 1. Connect a picture with a face.")
-    names = [f"picture {number} of {len(pictures)} (counted from 1)" for number in range(1, len(pictures) + 1)]
-    return [faces.choose(analysis.faces(picture), choice, node, name) for picture, name in zip(pictures, names, strict=True)]
-
-
-def masks_of(concept: int, masks: torch.Tensor, pictures: int) -> torch.Tensor:
-    """One concept's masks [B, h, w], counted from 1, of those of all K concepts of B ``pictures`` [B K, h, w]."""
-    count, rest = divmod(len(masks), pictures)
-    if rest or concept > count:
-        raise ValueError(
-            f"Face Keypoints: `concept` is {concept}, but `mask` has {len(masks)} masks for {pictures} pictures. Connect `masks` "
-            "of Concept Masks, which has one a concept for every picture, and choose one of these concepts."
-        )
-    return masks.reshape(pictures, count, *masks.shape[1:])[:, concept - 1]
-
-
-def choose_in_masks(
-    node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: faces.Choice, place: str = ""
-) -> list[faces.Face | None]:
-    """The face that is meant inside each mask [M, h, w] of pictures [B, H, W, 3]; a single one of either serves for all.
-
-    None for a mask that is black everywhere: that of an empty concept. place: names the mask in errors.
-    """
-    count = max(len(pictures), len(masks))
-    if {len(pictures), len(masks)} - {1, count}:
-        raise ValueError(
-            f"{node}: `mask` has {len(masks)} masks, but `image` has {len(pictures)} pictures. Give one picture, one mask, or as "
-            "many masks as pictures; or choose one `concept` of all."
-        )
-    found = [analysis.faces(picture) for picture in pictures]
-    chosen = []
-    for number in range(count):
-        picture, mask = number % len(pictures), number % len(masks)
-        if not masks[mask].any():
-            chosen.append(None)
-            continue
-        names = (f"picture {picture + 1} of {len(pictures)}", place or f"mask {mask + 1} of {len(masks)} (counted from 1)")
-        chosen.append(faces.choose_inside(found[picture], masks[mask], choice, node, *names))
-    return chosen
 
 
 def window_inputs(what: str) -> list:
@@ -294,16 +247,6 @@ def window_inputs(what: str) -> list:
             tooltip=f"White where {what} acts, of any size; one for all pictures of the batch, or one each. None: everywhere.",
         ),
     ]
-
-
-def as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
-    """[M, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
-    if mask is None:
-        return None
-    mask = mask.reshape(-1, *mask.shape[-2:]).cpu()
-    if not mask.any():
-        raise ValueError(f"{node}: `mask` is black everywhere, so the identity would act nowhere. White marks where it acts.")
-    return mask
 
 
 class ApplyIdentity(io.ComfyNode):
@@ -331,11 +274,7 @@ class ApplyIdentity(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, adapter, identity, weight, start_percent, end_percent, mask=None) -> io.NodeOutput:
-        adapters.check_layers(adapter.adapter.channels, cross_attention_layers(model))
-        mask = as_masks("Apply Identity", mask)
-        projection = identity_files.project(adapter, identity)
-        new = placement.Placement(projection, weight, mask, start_percent, end_percent)
-        return io.NodeOutput(IdentitySampling((*IdentitySampling.on(model).identities, new)).install(model))
+        return io.NodeOutput(applying.add_to_model(model, adapter, identity, weight, start_percent, end_percent, mask))
 
 
 class IdentityControlNet(io.ComfyNode):
@@ -381,8 +320,8 @@ class IdentityControlNet(io.ComfyNode):
     def execute(
         cls, positive, negative, control_net, adapter, identity, keypoints, strength, start_percent, end_percent, mask=None
     ) -> io.NodeOutput:
-        face_control.check(control_net, adapter.width)
-        mask, hint = as_masks("Identity ControlNet", mask), keypoints[..., :3].movedim(-1, 1)
-        each = [face_control.Face(tokens, hint, mask) for tokens in identity_files.face_tokens(adapter, identity)]
-        window = (strength, start_percent, end_percent)
-        return io.NodeOutput(*face_control.apply((positive, negative), control_net, *window, each))
+        return io.NodeOutput(
+            *applying.add_control(
+                positive, negative, control_net, adapter, identity, keypoints, strength, start_percent, end_percent, mask
+            )
+        )

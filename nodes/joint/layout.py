@@ -63,7 +63,8 @@ class Layout:
 class JointSet:
     """A joint set: where its rows are, and the references as the sampler must see them.
 
-    references: clean latents as the VAE gives them, [R, C, H, W]. noise: one fixed epsilon a
+    references: clean latents as the VAE gives them: [R, C, H, W], shown in every set, or [S * R, C, H, W], each
+    set's own. noise: one fixed epsilon a
     reference and set, [S, R, C, H, W]. key: names this set in its conditioning, so that another
     set's conditioning is noticed.
     """
@@ -75,7 +76,8 @@ class JointSet:
 
     def reference_latents(self) -> torch.Tensor:
         """The clean latents of every reference row, [S * R, C, H, W], in row order."""
-        return self.references.repeat(self.layout.sets, 1, 1, 1)
+        own = len(self.references) == self.layout.sets * self.layout.references
+        return self.references if own else self.references.repeat(self.layout.sets, 1, 1, 1)
 
     def reference_noise(self) -> torch.Tensor:
         """The epsilon of every reference row, [S * R, C, H, W], in row order."""

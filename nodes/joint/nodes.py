@@ -7,8 +7,7 @@ from comfy_api.latest import io
 
 from ..host import inputs, sockets
 from . import guidance, layout, picking, prompts, references, settings
-from .host import channels, encoding, tagging
-from .host.sampling import JointSampling
+from .host import sets as joint_sets
 
 CATEGORY = "JeDi"
 MOST_REFERENCES = 16
@@ -180,10 +179,9 @@ class JointSetNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, vae, references, prompts, negative, pictures, sets, width, height, reference_seed) -> io.NodeOutput:
-        joint_set, texts = _joint_set(vae, references, _split(prompts, pictures), sets, width, height, reference_seed)
-        positive, null = encoding.encode_texts(clip, texts, negative, {tagging.SET_KEY: joint_set.key})
-        latent = {"samples": joint_set.latent(), "batch_index": joint_set.layout.noise_index}
-        return io.NodeOutput(positive, null, latent, joint_set)
+        texts = _split(prompts, pictures)
+        made = joint_sets.prepare(clip, vae, references, texts, negative, sets, width, height, reference_seed)
+        return io.NodeOutput(made.positive, made.negative, made.latent, made.joint_set)
 
 
 def _split(text: str, pictures: int) -> list[str]:
@@ -205,24 +203,6 @@ def _prompts_or_problem(text, pictures):
     except ValueError as problem:
         return str(problem)
     return True
-
-
-def _joint_set(vae, pictures, texts, sets, width, height, seed) -> tuple[layout.JointSet, list[str]]:
-    """The set, and the text of each of its rows. pictures: `references.Reference`s; texts: one a picture to generate."""
-    if not pictures:
-        raise ValueError("Joint Set: `references` is empty, but needs at least one picture. Connect Reference Pictures.")
-    step = vae.spacial_compression_encode()
-    first_height, first_width = pictures[0].picture.shape[:2]
-    width, height = ((wanted or own) // step * step for wanted, own in ((width, first_width), (height, first_height)))
-    if not width or not height:
-        raise ValueError(
-            f"Joint Set: the set's size would be {width}x{height}, but needs at least {step}x{step}. Set `width` and `height`."
-        )
-    clean = encoding.encode_pictures(vae, pictures, width, height)
-    where = layout.Layout(sets, len(texts), len(pictures))
-    noise = layout.draw_noise(seed, sets, len(pictures), tuple(clean.shape[1:]))
-    texts = [*texts, *(reference.caption for reference in pictures)] * sets
-    return layout.JointSet(where, clean, noise, layout.key_of(where, texts, clean, noise)), texts
 
 
 class JeDiOptions(io.ComfyNode):
@@ -347,9 +327,7 @@ class ApplyJeDi(io.ComfyNode):
     @classmethod
     def execute(cls, model, joint_set, guidance, image_scale, start_percent, end_percent, options=None) -> io.NodeOutput:
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options or settings.Options())
-        order = channels.channel_order(model, chosen.options.channel_order)
-        channels.check_latents(model, joint_set)
-        return io.NodeOutput(JointSampling(joint_set, chosen, order).install(model))
+        return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
 
 
 class PickPictures(io.ComfyNode):

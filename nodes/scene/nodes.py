@@ -7,9 +7,10 @@ from comfy_api.latest import io
 from ..host import inputs, sockets
 from ..identity.host import files as identity_files
 from ..identity.placement import Placement
-from . import blending as algorithm
+from . import blending
+from .branch import MOST_CONCEPTS, Branch, check_places
 from .host.checks import is_joint
-from .host.runs import MOST_CONCEPTS, Branch, Scene
+from .host.runs import Scene
 
 CATEGORY = "Concepts"
 
@@ -114,7 +115,7 @@ class ConceptScene(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "continue_from",
-                    options=list(algorithm.CONTINUE_FROM),
+                    options=list(blending.CONTINUE_FROM),
                     tooltip="What a concept's next step starts from. Blend: the blended picture; any sampler. Own: its own "
                     "latents, as the paper lists it, which keeps identities better; euler and ddim only.",
                 ),
@@ -141,40 +142,18 @@ class ConceptScene(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, continue_from):
-        if continue_from is not None and continue_from not in algorithm.CONTINUE_FROM:
+        if continue_from is not None and continue_from not in blending.CONTINUE_FROM:
             return wrong_mode(continue_from)
         return True
 
     @classmethod
     def execute(cls, model, branches, continue_from, last_steps, feather, concepts=None) -> io.NodeOutput:
-        if continue_from not in algorithm.CONTINUE_FROM:  # another node gave it
+        if continue_from not in blending.CONTINUE_FROM:  # another node gave it
             raise ValueError(wrong_mode(continue_from))
         check_places(branches, concepts)
         return io.NodeOutput(Scene(branches, concepts, continue_from, last_steps, feather).install(model))
 
 
 def wrong_mode(continue_from) -> str:
-    needed = " or ".join(f"`{choice}`" for choice in algorithm.CONTINUE_FROM)
+    needed = " or ".join(f"`{choice}`" for choice in blending.CONTINUE_FROM)
     return f"Concept Scene: `continue_from` is `{continue_from}`, but needs to be {needed}."
-
-
-def check_places(chain: tuple, concepts) -> None:
-    """Raise unless each concept has exactly one place."""
-    masked = [number for number, branch in enumerate(chain, 1) if branch.mask is not None]
-    if concepts is None:
-        bare = sorted(set(range(1, len(chain) + 1)) - set(masked))
-        if bare:
-            raise ValueError(
-                f"Concept Scene: concept {bare[0]} has no place. Connect a `mask` to its Concept Branch, or `concepts` here."
-            )
-        return
-    if masked:
-        raise ValueError(
-            f"Concept Scene: `concepts` is connected, but concept {masked[0]} has a mask too. Disconnect one of them; Concepts "
-            "From Masks makes `concepts` of your own masks."
-        )
-    if len(concepts.phrases) != len(chain):
-        raise ValueError(
-            f"Concept Scene: `concepts` holds {len(concepts.phrases)} ({', '.join(concepts.phrases)}), but {len(chain)} Concept "
-            "Branch nodes are chained. Chain one for each, in the same order."
-        )

@@ -12,7 +12,7 @@ MEN = Found([SMALL, LARGE, RIGHT], 0.9)
 
 
 def choose(phrases, found, order="best score", index=0, point=(0, 0), missing="error"):
-    return choosing.choose(phrases, found, order, index, point, missing, 0.35, "picture 0")
+    return choosing.choose(phrases, found, choosing.Rule(order, index, point, missing), 0.35, "picture 0")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def outputs(rows):
 
 
 def found(rows, box_threshold=0.35, text_threshold=0.25, most_overlap=0.7):
-    return detection.boxes_by_phrase(*outputs(rows), SPANS, 200, 100, box_threshold, text_threshold, most_overlap)
+    return detection.boxes_by_phrase(
+        *outputs(rows), SPANS, 200, 100, detection.Thresholds(box_threshold, text_threshold, most_overlap)
+    )
 
 
 def test_a_phrase_gets_the_boxes_over_the_threshold_in_pixels_with_the_score_of_its_best_token():

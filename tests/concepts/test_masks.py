@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from same_subject.nodes.concepts import masks
-from same_subject.nodes.concepts import places as scene
+from same_subject.nodes.concepts import masks, places
 from same_subject.nodes.concepts.boxes import Box
 
 NAMES = ("a cat", "a dog")
@@ -53,14 +52,16 @@ def test_the_better_score_keeps_the_pixels_that_two_concepts_share():
     raw = masks.from_boxes(corners(Box(0, 0, 6, 4), Box(4, 0, 10, 4)), 4, 10)
     for scores, shared in (((0.9, 0.5), 0), ((0.5, 0.9), 1), ((0.5, 0.5), 0)):
         boxes = tuple(Box(0, 0, 1, 1, score) for score in scores)
-        own = scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 0")
+        own = places.place(raw, boxes, NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 0")
         assert own.sum(0).max() == 1 and torch.equal(own.sum(0), raw.amax(0))
         assert own[shared, :, 4:6].min() == 1 and own[1 - shared, :, 4:6].max() == 0
 
 
 def test_the_nearest_box_keeps_the_pixels_that_two_concepts_share():
     boxes = (Box(0, 0, 8, 4, 0.1), Box(4, 0, 12, 4, 0.9))
-    own = scene.place(masks.from_boxes(corners(*boxes), 4, 12), boxes, NAMES, 0, masks.NEAREST_BOX, "Concept Masks: in picture 0")
+    own = places.place(
+        masks.from_boxes(corners(*boxes), 4, 12), boxes, NAMES, places.Finish(0, masks.NEAREST_BOX), "Concept Masks: in picture 0"
+    )
     assert own[0, 0].tolist() == [1.0] * 6 + [0.0] * 6 and own[1, 0].tolist() == [0.0] * 6 + [1.0] * 6
 
 
@@ -82,22 +83,24 @@ def test_masks_that_overlap_entirely_are_refused_with_both_names():
     boxes = (Box(0, 0, 8, 8, 0.9), Box(2, 2, 6, 6, 0.5))
     raw = masks.from_boxes(corners(*boxes), 8, 8)
     with pytest.raises(ValueError, match="in picture 3 the mask of `a dog` lies almost wholly inside that of `a cat`"):
-        scene.place(raw, boxes, NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 3")
+        places.place(raw, boxes, NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 3")
 
 
 def test_a_mask_that_is_black_is_refused_but_an_empty_concept_is_not():
     raw = torch.zeros(2, 8, 8)
     raw[0, :4] = 1
     with pytest.raises(ValueError, match="the mask of `a dog` is black everywhere"):
-        scene.place(raw, (Box(0, 0, 8, 4), Box(0, 4, 8, 8)), NAMES, 0, masks.BY_SCORE, "Concept Masks: in picture 0")
+        places.place(
+            raw, (Box(0, 0, 8, 4), Box(0, 4, 8, 8)), NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 0"
+        )
     for overlaps in masks.SHARE_OUTS:
-        own = scene.place(raw, (Box(0, 0, 8, 4), None), NAMES, 0, overlaps, "Concept Masks: in picture 0")
+        own = places.place(raw, (Box(0, 0, 8, 4), None), NAMES, places.Finish(0, overlaps), "Concept Masks: in picture 0")
         assert torch.equal(own, raw)
 
 
 def test_a_scene_gives_weights_on_any_latent_grid():
     raw = masks.from_boxes(corners(Box(0, 0, 8, 16), Box(8, 0, 16, 16)), 16, 32)
-    both = scene.Concepts(NAMES, ((None, None),) * 2, torch.stack([raw, raw.flip(-1)]), 0.5)
+    both = places.Concepts(NAMES, ((None, None),) * 2, torch.stack([raw, raw.flip(-1)]), 0.5)
     for grid in ((2, 4), (3, 5), (16, 32)):
         weights, background = both.weights(*grid)
         assert weights.shape == (2, 2, *grid) and background.shape == (2, 1, *grid)
@@ -108,5 +111,5 @@ def test_a_scene_gives_weights_on_any_latent_grid():
 
 def test_the_box_of_a_mask_is_the_smallest_around_its_white():
     mask = masks.from_boxes(corners(Box(3, 2, 7, 9)), 12, 12)[0]
-    assert scene.box_of(mask).corners == (3, 2, 7, 9)
-    assert scene.box_of(torch.zeros(4, 4)) is None
+    assert places.box_of(mask).corners == (3, 2, 7, 9)
+    assert places.box_of(torch.zeros(4, 4)) is None

@@ -323,7 +323,7 @@ def brought(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenting, "missing_package", lambda: None)
     pack_folder = tmp_path / "insightface" / "models" / face_analysis.PACK
     pack_folder.mkdir(parents=True)
-    for name in face_analysis.FILES:
+    for name in face_analysis.hashes():
         (pack_folder / name).touch()
 
     def bring(prompt):

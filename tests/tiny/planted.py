@@ -18,7 +18,7 @@ SIDE = 64
 
 
 class ColourNetwork(torch.nn.Module):
-    """What `host.grounding.Network` is to the pack: pictures and token ids in, logits and boxes out.
+    """What `concepts.host.grounding.DetectingNetwork` is to the pack: pictures and token ids in, logits and boxes out.
 
     A blob scores 0.4 plus half its share of the picture's width, on its colour's word and nothing else.
     """

@@ -21,7 +21,7 @@ def soft_masks(concepts: int, rows: int = 1, seed: int = 0) -> list[torch.Tensor
 
 def branches(concepts: int, rows: int = 1, kind: str = "sd15", masks=None, model=None):
     """Branches with prompts of their own."""
-    from same_subject.nodes.scene.host.runs import Branch
+    from same_subject.nodes.scene.branch import Branch
 
     masks = soft_masks(concepts, rows) if masks is None else masks
     return tuple(

@@ -6,11 +6,10 @@ import json
 import os
 from pathlib import Path
 
-import comfy.utils
 import folder_paths
 import torch
 
-from ...host import catalogue, weights
+from ...host import catalogue, model_files, weights
 
 DETECTORS, SEGMENTERS = "grounding-dino", "sams"
 OTHER_FOLDERS = {DETECTORS: ("groundingdino",), SEGMENTERS: ()}
@@ -21,13 +20,9 @@ LOADERS = {DETECTORS: "Load Grounding DINO", SEGMENTERS: "Load Segment Anything"
 
 
 def register() -> None:
-    """Tell the host about the folders, keeping those that a user configured for the same names."""
+    """Tell the host about the folders."""
     for name, extensions in ((DETECTORS, DETECTOR_EXTENSIONS), (SEGMENTERS, {".pth"})):
-        names = (name, *OTHER_FOLDERS[name])
-        known = [path for each in names for path in folder_paths.folder_names_and_paths.get(each, ([], set()))[0]]
-        own = [os.path.join(folder_paths.models_dir, each) for each in names]
-        _, wanted_by_others = folder_paths.folder_names_and_paths.get(name, ([], set()))
-        folder_paths.folder_names_and_paths[name] = (list(dict.fromkeys([*known, *own])), {*wanted_by_others, *extensions})
+        model_files.register(name, extensions, others=OTHER_FOLDERS[name])
 
 
 def detector_names() -> list[str]:
@@ -89,15 +84,11 @@ def tokenizer_file(path: Path) -> Path:
 def read_weights(path: Path, node: str) -> dict[str, torch.Tensor]:
     """The weights in a file; what else a pickle could hold is refused, not run. Raises with the file's name."""
     try:
-        state = comfy.utils.load_torch_file(str(path), safe_load=True)
-        if not all(torch.is_tensor(value) for value in state.values()):
-            raise ValueError("it holds more than weights")
-    except Exception as problem:
-        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise ValueError(
-            f"{node}: {path.name} ({path.stat().st_size} bytes) cannot be read: {said} It is damaged, is no file of weights, or "
-            "holds code, which is never run. Download it again."
-        ) from problem
+        state = model_files.read(path)
+    except ValueError as problem:
+        raise ValueError(f"{node}: {problem}. Download it again.") from problem
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise ValueError(f"{node}: {path.name} holds more than weights. Download it again.")
     return state
 
 

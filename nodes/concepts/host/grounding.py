@@ -17,10 +17,11 @@ import comfy.utils
 import torch
 import torch.nn.functional as F
 
+from ...host import model_files
 from .. import grounding_keys, phrases
-from . import files as concept_files
+from . import files
 
-NODE = concept_files.LOADERS[concept_files.DETECTORS]
+NODE = files.LOADERS[files.DETECTORS]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHORT_SIDE, LONG_SIDE = 800, 1333
 COMPUTED = ("relative_position_index", "position_ids")
@@ -61,7 +62,7 @@ class Detector:
             yield logits[0].float().cpu(), boxes[0].float().cpu()
 
 
-class Network(torch.nn.Module):
+class DetectingNetwork(torch.nn.Module):
     """The network as the host's ModelPatcher needs it: a module whose `device` can be set."""
 
     def __init__(self, network: torch.nn.Module):
@@ -92,17 +93,17 @@ def prepared(pictures: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 def load(path: Path) -> Detector:
     """A detector from an original `.pth` file or a published folder. Raises with the file, what is wrong, and the remedy."""
-    tokenizer = load_tokenizer(concept_files.tokenizer_file(path))
+    tokenizer = load_tokenizer(files.tokenizer_file(path))
     short_side, long_side = SHORT_SIDE, LONG_SIDE
     if path.is_dir():
-        config = _read_json(concept_files.part_of(path, ("config.json",)))
-        state = concept_files.read_weights(concept_files.part_of(path, concept_files.WEIGHTS), NODE)
+        config = _read_json(files.part_of(path, ("config.json",)))
+        state = files.read_weights(files.part_of(path, files.WEIGHTS), NODE)
         if (path / "preprocessor_config.json").is_file():
             size = _read_json(path / "preprocessor_config.json").get("size") or {}
             short_side, long_side = size.get("shortest_edge", SHORT_SIDE), size.get("longest_edge", LONG_SIDE)
     else:
         try:
-            state = grounding_keys.published(concept_files.read_weights(path, NODE))
+            state = grounding_keys.published(files.read_weights(path, NODE))
             config = grounding_keys.configuration(state)
         except (ValueError, KeyError) as problem:
             if str(problem).startswith(NODE):
@@ -111,10 +112,8 @@ def load(path: Path) -> Detector:
                 f"{NODE}: {path.name} cannot be used: {problem}. Choose `groundingdino_swint_ogc.pth`, "
                 "`groundingdino_swinb_cogcoor.pth` or a published folder."
             ) from problem
-    network = Network(build(path.name, config, state))
-    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    patcher = comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload)
-    return Detector(patcher, tokenizer, short_side, long_side)
+    network = DetectingNetwork(build(path.name, config, state))
+    return Detector(model_files.managed(network), tokenizer, short_side, long_side)
 
 
 def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.Module:
@@ -133,8 +132,8 @@ def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.M
             ignore_mismatched_sizes=True, output_loading_info=True,
         )  # fmt: skip
     except Exception as problem:
-        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise ValueError(f"{NODE}: {name} cannot be used: {said} Download it again.") from problem
+        said = model_files.first_line(problem)
+        raise ValueError(f"{NODE}: {name} cannot be used: {said}. Download it again.") from problem
     wrong = [str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in report[kind]]
     if wrong:
         raise ValueError(

@@ -13,10 +13,11 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
+from ...host import model_files
 from ..boxes import Box
-from . import files as concept_files
+from . import files
 
-NODE = concept_files.LOADERS[concept_files.SEGMENTERS]
+NODE = files.LOADERS[files.SEGMENTERS]
 ACTIVATIONS = 6 * 2**30
 """Bytes that the largest network needs beside its weights for one picture; an estimate for the host."""
 PATCH, WINDOW = 16, 14
@@ -38,7 +39,7 @@ class Segmenter:
             progress.update(1)
 
 
-class Network(torch.nn.Module):
+class SamNetwork(torch.nn.Module):
     """The network as the host's ModelPatcher needs it: a module whose `device` can be set."""
 
     def __init__(self, sam: torch.nn.Module):
@@ -81,7 +82,7 @@ def load(path: Path) -> Segmenter:
     problem = missing_package()
     if problem:
         raise RuntimeError(problem)
-    state = concept_files.read_weights(path, NODE)
+    state = files.read_weights(path, NODE)
     try:
         sam = build(state)
         sam.load_state_dict(state, strict=True)
@@ -92,9 +93,7 @@ def load(path: Path) -> Segmenter:
             "`sam_vit_b_01ec64.pth`, `sam_vit_l_0b3195.pth` or `sam_vit_h_4b8939.pth`; SAM 2, SAM-HQ and MobileSAM are other "
             "networks."
         ) from problem
-    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    network = Network(sam.float().eval().requires_grad_(False))
-    return Segmenter(comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload))
+    return Segmenter(model_files.managed(SamNetwork(sam.float().eval().requires_grad_(False))))
 
 
 def build(state: dict[str, torch.Tensor]) -> torch.nn.Module:

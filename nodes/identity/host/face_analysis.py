@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,13 @@ import comfy.utils
 import folder_paths
 import torch
 
+from ...host import catalogue, model_files
 from ..faces import Face
 
 FOLDER = "insightface"
 PACK = "antelopev2"
-SOURCE = "https://github.com/deepinsight/insightface/releases/download/v0.7/antelopev2.zip"
-FILES = {
-    "1k3d68.onnx": "df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc",
-    "2d106det.onnx": "f001b856447c413801ef5c42091ed0cd516fcd21f2d6b79635b1e733a7109dbf",
-    "genderage.onnx": "4fde69b1c810857b88c64a335084f1c3fe8f01246c9a191b48c7bb756d6652fb",
-    "glintr100.onnx": "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
-    "scrfd_10g_bnkps.onnx": "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
-}
-"""The files of the pack and their sha256."""
+ARCHIVE = f"{PACK}.zip"
+PLACE = f"models/{FOLDER}/models/{PACK}"
 EXACT, ANY = "as published", "any"
 AUTO, CPU = "auto", "cpu"
 DETECTION_SIZE = (640, 640)
@@ -67,10 +60,8 @@ class FaceAnalysis:
 
 
 def register() -> None:
-    """Tell the host about `models/insightface`, keeping folders that a user configured for the same name."""
-    known, extensions = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
-    own = os.path.join(folder_paths.models_dir, FOLDER)
-    folder_paths.folder_names_and_paths[FOLDER] = (known if own in known else [*known, own], extensions)
+    """Tell the host about `models/insightface`."""
+    model_files.register(FOLDER, ())
 
 
 def load(files: str, device: str) -> FaceAnalysis:
@@ -88,34 +79,46 @@ def load(files: str, device: str) -> FaceAnalysis:
         )
     except Exception as problem:
         raise ValueError(
-            f"Load Face Analysis: the files in {folder} cannot be loaded: {type(problem).__name__}: {problem}. Get {SOURCE} and "
-            f"unpack its five files there."
+            f"Load Face Analysis: the files in {folder} cannot be loaded: {type(problem).__name__}: {problem}. Get "
+            f"{source()} and unpack its five files there."
         ) from problem
     if "recognition" not in app.models:
-        raise ValueError(f"Load Face Analysis: {folder} holds no face recogniser. Get {SOURCE} and unpack its five files there.")
+        raise ValueError(
+            f"Load Face Analysis: {folder} holds no face recogniser. Get {source()} and unpack its five files there."
+        )
     app.prepare(ctx_id=0, det_thresh=LEAST_SCORE, det_size=DETECTION_SIZE)
     return FaceAnalysis(app)
+
+
+def source() -> str:
+    """Where the pack is published."""
+    return catalogue.entry(ARCHIVE, PLACE)["url"]
+
+
+def hashes() -> dict[str, str]:
+    """The five files of the pack and their sha256."""
+    return {name: catalogue.entry(name, PLACE)["sha256"] for name in catalogue.files(PLACE) if name != ARCHIVE}
 
 
 def find_pack() -> Path:
     """The folder with the pack's five files; one nested in a folder of its own name, as unpacking makes it, is fine."""
     folders = [Path(base) / "models" / PACK for base in folder_paths.get_folder_paths(FOLDER)]
     for folder in [nested for outer in folders for nested in (outer, outer / PACK)]:
-        if all((folder / name).is_file() for name in FILES):
+        if all((folder / name).is_file() for name in hashes()):
             return folder
     looked = folders[0]
-    present = [name for name in FILES if (looked / name).is_file() or (looked / PACK / name).is_file()]
-    missing = ", ".join(name for name in FILES if name not in present)
+    present = [name for name in hashes() if (looked / name).is_file() or (looked / PACK / name).is_file()]
+    missing = ", ".join(name for name in hashes() if name not in present)
     raise ValueError(
-        f"Load Face Analysis: {looked} lacks {missing}. Get {SOURCE} and unpack its five files there; nothing is downloaded for "
-        "you. These models are for non-commercial research only."
+        f"Load Face Analysis: {looked} lacks {missing}. Get {source()} and unpack its five files there; nothing is downloaded "
+        "for you. These models are for non-commercial research only."
     )
 
 
 def check_hashes(folder: Path) -> None:
     """Raise if a file of the pack is not the published one."""
-    progress = comfy.utils.ProgressBar(len(FILES))
-    for number, (name, published) in enumerate(FILES.items()):
+    progress = comfy.utils.ProgressBar(len(hashes()))
+    for number, (name, published) in enumerate(hashes().items()):
         comfy.model_management.throw_exception_if_processing_interrupted()
         with open(folder / name, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
@@ -123,7 +126,7 @@ def check_hashes(folder: Path) -> None:
             size = (folder / name).stat().st_size
             raise ValueError(
                 f"Load Face Analysis: {folder / name} ({size} bytes) is not the published file: its sha256 is {found}, needs "
-                f"{published}. Get {SOURCE} again, or set `files` to `{ANY}` if you trust this one."
+                f"{published}. Get {source()} again, or set `files` to `{ANY}` if you trust this one."
             )
         progress.update_absolute(number + 1)
 

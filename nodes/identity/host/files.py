@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.controlnet
 import comfy.model_management
 import comfy.model_patcher
-import comfy.utils
 import folder_paths
 import torch
 
+from ...host import model_files
 from .. import adapter as adapters
 from ..faces import Identity
 from ..placement import Projection
@@ -40,11 +39,8 @@ class LoadedAdapter:
 
 
 def register() -> None:
-    """Tell the host about `models/instantid`, keeping folders that a user configured for the same name."""
-    known, extensions = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
-    own = os.path.join(folder_paths.models_dir, FOLDER)
-    known = known if own in known else [*known, own]
-    folder_paths.folder_names_and_paths[FOLDER] = (known, {*extensions, ".bin", ".safetensors"})
+    """Tell the host about `models/instantid`."""
+    model_files.register(FOLDER, {".bin", ".safetensors"})
 
 
 def adapter_names() -> list[str]:
@@ -82,17 +78,16 @@ def _path(what: str, folder: str, name: str) -> Path:
 def load_adapter(path: Path) -> LoadedAdapter:
     """The adapter of a `.bin` or `.safetensors` file. Nothing in the file can run code; raises with the file's name."""
     try:
-        adapter = adapters.build(_read(path), path.name)
+        adapter = adapters.build(model_files.read(path), path.name)
     except ValueError as problem:
         raise ValueError(f"Load InstantID: {problem}. Get `ip-adapter.bin` from {SOURCE}.") from problem
-    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    return LoadedAdapter(comfy.model_patcher.ModelPatcher(adapter, load_device=device, offload_device=offload), path.name)
+    return LoadedAdapter(model_files.managed(adapter), path.name)
 
 
 def load_control(path: Path) -> comfy.controlnet.ControlNet:
     """InstantID's face ControlNet in the published (diffusers) layout, by the host's own loader. Every tensor must fit."""
     try:
-        return _control(_read(path), path.name)
+        return _control(model_files.read(path), path.name)
     except ValueError as problem:
         remedy = f"Get `ControlNetModel/diffusion_pytorch_model.safetensors` from {SOURCE}."
         raise ValueError(f"Load InstantID: {problem}. {remedy}") from problem
@@ -107,27 +102,15 @@ def _control(state: dict, name: str) -> comfy.controlnet.ControlNet:
     try:
         control = comfy.controlnet.load_controlnet_state_dict(state)  # takes what it knows out of `state`
     except (TypeError, KeyError, RuntimeError) as problem:
-        raise ValueError(f"{name} is not a ControlNet of a kind that ComfyUI knows: {_first_line(problem)}") from problem
+        raise ValueError(
+            f"{name} is not a ControlNet of a kind that ComfyUI knows: {model_files.first_line(problem)}"
+        ) from problem
     needed = len(control.control_model.state_dict())
     if state or given != needed:
         raise ValueError(
             f"{name} has {given} tensors, of which {len(state)} are not known, but a ControlNet of its kind has {needed}"
         )
     return control
-
-
-def _read(path: Path) -> dict:
-    try:
-        return comfy.utils.load_torch_file(str(path), safe_load=True)
-    except Exception as problem:
-        raise ValueError(
-            f"{path.name} ({path.stat().st_size} bytes) cannot be read: {_first_line(problem)}. It is damaged, not a file of "
-            "weights, or holds code, which is never run. Get it again"
-        ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
 
 
 def project(loaded: LoadedAdapter, identity: Identity) -> Projection:

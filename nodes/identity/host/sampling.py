@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.ldm.modules.attention
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...host import chunk_tags, unet
+from ...host import attention, chunk_tags, unet
 from .. import adapter as adapters
 from .. import placement as placements
 from ..placement import Placement
@@ -26,7 +25,7 @@ CHOSEN = "same_subject_identities"
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class IdentityRun:
     """A run of a sampler: the size of its latents, the noise levels of each window, and what it keeps on the device."""
 
     height: int
@@ -41,10 +40,10 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
+class IdentityChunk:
     """What one entry of the conditioning gets: these identities, or (present = False) their absence."""
 
-    run: Run
+    run: IdentityRun
     identities: tuple[Placement, ...]
     present: bool
 
@@ -54,13 +53,13 @@ Slot = tuple[tuple[Placement, bool] | None, ...]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class IdentityCall:
     """A call of the UNet with ``chunks`` of ``rows`` rows each, at noise levels ``sigma`` [B].
 
     Chunks have several identities at most; the n-th of each chunk form a slot, which is one attention call a layer.
     """
 
-    run: Run
+    run: IdentityRun
     rows: int
     slots: tuple[Slot, ...]
     gates: tuple[torch.Tensor | None, ...]
@@ -131,11 +130,11 @@ class IdentitySampling:
             for one in self.identities
             if (one.start, one.end) != (0.0, 1.0)
         }
-        run = Run(*latent_image.shape[-2:], windows)
+        run = IdentityRun(*latent_image.shape[-2:], windows)
         guider.conds = {name: [self._tagged(entry, name, run) for entry in entries] for name, entries in guider.conds.items()}
         return executor(noise, latent_image, *args, **kwargs)
 
-    def _tagged(self, entry: dict, branch: str, run: Run) -> dict:
+    def _tagged(self, entry: dict, branch: str, run: IdentityRun) -> dict:
         chosen = entry.get(CHOSEN)
         numbers = range(len(self.identities)) if chosen is None else chosen
         if any(not 0 <= number < len(self.identities) for number in numbers):
@@ -143,7 +142,7 @@ class IdentitySampling:
                 f"Apply Identity: the {branch} conditioning asks for the identities {list(numbers)}, but the model has "
                 f"{len(self.identities)}, numbered from 0. Connect the model that these identities were applied to."
             )
-        chunk = Chunk(run, tuple(self.identities[number] for number in numbers), branch not in chunk_tags.NULL_BRANCHES)
+        chunk = IdentityChunk(run, tuple(self.identities[number] for number in numbers), branch not in chunk_tags.NULL_BRANCHES)
         return chunk_tags.tagged(entry, KEY, chunk)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
@@ -154,11 +153,11 @@ class IdentitySampling:
                 "Apply Identity: the model was called with a batch that did not come through the sampler whole, for example by "
                 "the deprecated node Perp-Neg or by a node that cuts pictures into tiles. Remove that node."
             )
-        options = {**(transformer_options or {}), KEY: evaluation(chunks, x, t)}
+        options = {**(transformer_options or {}), KEY: call_of(chunks, x, t)}
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def evaluation(chunks: Sequence[Chunk], x: torch.Tensor, sigma: torch.Tensor) -> Evaluation:
+def call_of(chunks: Sequence[IdentityChunk], x: torch.Tensor, sigma: torch.Tensor) -> IdentityCall:
     """What a call of the UNet on ``x`` [B, C, H, W] at ``sigma`` [B] is about. Windows become factors on the device."""
     run, rows = chunks[0].run, len(x) // len(chunks)
     if tuple(x.shape[-2:]) != (run.height, run.width) and any(one.mask is not None for c in chunks for one in c.identities):
@@ -171,10 +170,10 @@ def evaluation(chunks: Sequence[Chunk], x: torch.Tensor, sigma: torch.Tensor) ->
         tuple((c.identities[number], c.present) if number < len(c.identities) else None for c in chunks)
         for number in range(max(len(c.identities) for c in chunks))
     )
-    return Evaluation(run, rows, slots, tuple(_gate(slot, run, rows, sigma) for slot in slots))
+    return IdentityCall(run, rows, slots, tuple(_gate(slot, run, rows, sigma) for slot in slots))
 
 
-def _gate(slot: Slot, run: Run, rows: int, sigma: torch.Tensor) -> torch.Tensor | None:
+def _gate(slot: Slot, run: IdentityRun, rows: int, sigma: torch.Tensor) -> torch.Tensor | None:
     """[B, 1, 1]: 1 where the row's identity is inside its window, 0 outside; None if no identity has a window."""
     bounds = [run.windows.get(entry[0]) if entry is not None else None for entry in slot]
     if not any(bounds):
@@ -197,14 +196,7 @@ class IdentityAttention:
     @torch.compiler.disable
     def __call__(self, q, k, v, extra_options):
         def attend(q, k, v):
-            return comfy.ldm.modules.attention.optimized_attention(
-                q,
-                k,
-                v,
-                extra_options["n_heads"],
-                attn_precision=extra_options["attn_precision"],
-                transformer_options=extra_options,
-            )
+            return attention.attend(q, k, v, extra_options)
 
         out = attend(q, k, v) if self.previous is None else self.previous(q, k, v, extra_options)
         about = extra_options.get(KEY)

@@ -9,7 +9,7 @@ import comfy.samplers
 import torch
 from comfy.k_diffusion import sampling as k_diffusion
 
-from .. import blending as algorithm
+from .. import blending
 
 STACKED = "same_subject_stacked"
 """In the host's transformer options: the guider's x is a stack of the latents of all branches, [(K + 1) B, C, H, W]."""
@@ -50,6 +50,6 @@ def algorithm_1(sampler, weights: torch.Tensor, last_steps: int) -> comfy.sample
                 now = {"i": number, "sigma": sigmas[number], "sigma_hat": sigmas[number]}
                 callback({**now, "x": blended, "denoised": denoised})
 
-        return algorithm.multi_concept(predict, x, sigmas, weights, last_steps, report)
+        return blending.multi_concept(predict, x, sigmas, weights, last_steps, report)
 
     return comfy.samplers.KSAMPLER(sample, {}, sampler.inpaint_options)

@@ -4,7 +4,7 @@ A scene is a hook on the background's model, so that it works with KSampler and 
 The background is what the sampler is given; a concept is any model and conditioning. In the order of the data:
 - `Scene.outer_sample` (the run) opens a guider for each concept, one inside the other, so that the host and
   every other node's hooks prepare it as they would a plain run of it; the sampler's own run is the innermost.
-- `Run.predict_noise` (a step) asks all branches for their predictions together (`pooling.py`) and blends them.
+- `SceneRun.predict_noise` (a step) asks all branches for their predictions together (`pooling.py`) and blends them.
 - `own_latents.py` stands in for the sampler where each branch keeps its own latents.
 Nothing that belongs to a run outlives it.
 """
@@ -20,35 +20,15 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...concepts.places import Concepts
-from ...identity.placement import Placement
-from ...joint.layout import JointSet
-from .. import blending as algorithm
-from . import checks as scene_checks
-from . import identities as scene_identities
+from .. import blending
+from ..branch import Branch
+from . import checks, identities
 from .own_latents import STACKED, algorithm_1
 from .pooling import Pool
 
-KEY = scene_checks.KEY
-MOST_CONCEPTS = 16
+KEY = checks.KEY
 MOST_STRETCH = 1.1
 """How much masks may be stretched in one direction more than in the other to fit the latents."""
-
-
-@dataclass(frozen=True, eq=False)
-class Branch:
-    """A concept: CONDITIONING lists, and its model (a ModelPatcher; None is the background's).
-
-    mask: [1 or B, h, w], 0 to 1, where it is in the picture; None if the scene knows. joint_set: of a model
-    that went through JeDi: the scene's pictures are the set's generated rows. identity: who it is, beside what its
-    model brings.
-    """
-
-    positive: list
-    negative: list
-    model: object | None = None
-    mask: torch.Tensor | None = None
-    joint_set: JointSet | None = None
-    identity: Placement | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +52,9 @@ class Scene:
                 "chain all Concept Branch nodes."
             )
         branches = (replace(one, model=None) if one.model is model else one for one in self.branches)
-        scene = replace(self, branches=tuple(map(scene_identities.on_its_own_model, branches)))
-        scene_checks.check_models(model, scene.branches)
-        model = scene_identities.added(model, [one.identity for one in scene.branches if one.identity is not None]).clone()
+        scene = replace(self, branches=tuple(map(identities.on_its_own_model, branches)))
+        checks.check_models(model, scene.branches)
+        model = identities.added(model, [one.identity for one in scene.branches if one.identity is not None]).clone()
         others = model.wrappers.get(WrappersMP.OUTER_SAMPLE, {})
         # First, so that the concepts' runs are beside what other nodes do to the background's, not inside it.
         model.wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [scene.outer_sample], **others}
@@ -84,14 +64,14 @@ class Scene:
         """[K + 1, rows or 1, 1, H, W], the background's first."""
         if self.concepts is None:
             masks = [branch.mask for branch in self.branches]
-            return algorithm.weights_of_masks(masks, rows, height, width, self.feather)
+            return blending.weights_of_masks(masks, rows, height, width, self.feather)
         high, wide = self.concepts.masks.shape[-2:]
         if max(wide * height, high * width) > MOST_STRETCH * min(wide * height, high * width):
             raise ValueError(
                 f"Concept Scene: `concepts` were found on a picture of {wide}x{high} pixels, but the latents have another shape, "
                 f"{width}x{height}. Paint a picture of the shape that they were found on."
             )
-        weights = algorithm.background_first(*self.concepts.weights(height, width))
+        weights = blending.background_first(*self.concepts.weights(height, width))
         if weights.shape[1] not in (1, rows):
             raise ValueError(
                 f"Concept Scene: `concepts` were found on {weights.shape[1]} pictures, but the latent batch has {rows}. Paint as "
@@ -104,16 +84,16 @@ class Scene:
         guider = executor.class_obj
         if isinstance(guider, _Concept):
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        scene_checks.check_guider(guider, self.branches)
+        checks.check_guider(guider, self.branches)
         if latent_image.is_nested or latent_image.ndim != 4:
             raise ValueError("Concept Scene: the latents are not pictures, but need to be [rows, channels, height, width].")
         weights = self.weights(latent_image.shape[0], *latent_image.shape[-2:])
         present = [number for number in range(len(self.branches)) if weights[number + 1].any()]
         weights = weights[[0, *(number + 1 for number in present)]]
         concepts = [_Concept(guider, self.branches[number], number + 1, latent_image) for number in present]
-        scene_identities.assign(guider, concepts, self.branches)
-        run = Run(guider, tuple(concepts), weights.to(guider.model_patcher.load_device))
-        if self.continue_from == algorithm.OWN:
+        identities.assign(guider, concepts, self.branches)
+        run = SceneRun(guider, tuple(concepts), weights.to(guider.model_patcher.load_device))
+        if self.continue_from == blending.OWN:
             sampler = algorithm_1(sampler, run.weights, self.last_steps)
         for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, run.prepare_sampling), (WrappersMP.PREDICT_NOISE, run.predict_noise)):
             comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)
@@ -170,7 +150,7 @@ class _Open(comfy.samplers.Sampler):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class SceneRun:
     """A run of a scene. weights: [K + 1, B or 1, 1, H, W], the background's first."""
 
     background: comfy.samplers.CFGGuider
@@ -238,9 +218,9 @@ class Run:
         denoised = pool.step(executor, latents, sigma, options, seed)
         if stacked:
             return torch.cat(denoised)
-        result = algorithm.blend(denoised, self.weights)
+        result = blending.blend(denoised, self.weights)
         for function in added:
-            conditional, unconditional = (algorithm.blend(pool.parts(place), self.weights) for place in (0, 1))
+            conditional, unconditional = (blending.blend(pool.parts(place), self.weights) for place in (0, 1))
             result = function({
                 "denoised": result, "cond_denoised": conditional, "uncond_denoised": unconditional, "input": x, "sigma": timestep,
                 "cond": self.background.conds.get("positive"), "uncond": self.background.conds.get("negative"),

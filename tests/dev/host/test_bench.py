@@ -179,13 +179,13 @@ def reading(q):
 )
 def test_what_a_bad_patch_adds_is_counted(stage, monkeypatch, waste, projections, read_backs):
     case, host = scenes.scene(stage, "tiny", 64, 2, faces=False), scenes.plain(stage, "tiny", 64, 3)
-    original, many = identity_sampling.Evaluation.faces, len(layers(case.model.model.diffusion_model))
+    original, many = identity_sampling.IdentityCall.faces, len(layers(case.model.model.diffusion_model))
 
     def wasteful(self, layer, q, extra_options):
         waste(q)
         return original(self, layer, q, extra_options)
 
-    monkeypatch.setattr(identity_sampling.Evaluation, "faces", wasteful)
+    monkeypatch.setattr(identity_sampling.IdentityCall, "faces", wasteful)
     assert [row["count"] for row in scenes.added("x", case, host)] == [projections * many, read_backs * many]
     if waste is not an_attention_of_the_host:  # which only the host alone tells
         assert [row["count"] for row in scenes.added("x", case)] == [projections * many, read_backs * many]

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import re
 import sys
 
 import folder_paths
@@ -10,6 +11,7 @@ import torch
 import yaml
 from same_subject.nodes.host import catalogue
 from same_subject.nodes.identity import nodes as identity_nodes
+from same_subject.nodes.identity import recognising
 from same_subject.nodes.identity.faces import Choice
 from same_subject.nodes.identity.host import face_analysis
 from same_subject.tests.tiny import face_models
@@ -67,7 +69,7 @@ def test_red_is_told_from_blue(analysis):
 
 def test_the_nodes_choose_average_and_draw(analysis):
     first, second = picture(BIG, SURE), picture(SURE)
-    both = identity_nodes.choose_all("Identity", analysis, [first, second], Choice("largest"))
+    both = recognising.choose_in_pictures("Identity", analysis, [first, second], Choice("largest"))
     assert [round(face.box_xyxy.mean().item()) > 200 for face in both] == [False, True]
     images = {"image0": torch.stack((first, second)), "image1": None}
     identity, drawn = identity_nodes.IdentityFromPictures.execute(analysis, images, "by score", 0, 0.5, 0.5).result
@@ -88,15 +90,16 @@ def test_a_picture_without_a_face_is_an_error_that_says_which_picture(analysis):
 def test_files_that_are_not_the_published_ones_are_refused_unless_asked_for(models):
     with pytest.raises(ValueError) as error:
         face_analysis.load(face_analysis.EXACT, face_analysis.CPU)
-    assert "1k3d68.onnx" in str(error.value) and face_analysis.FILES["1k3d68.onnx"] in str(error.value)
+    assert "1k3d68.onnx" in str(error.value) and face_analysis.hashes()["1k3d68.onnx"] in str(error.value)
     assert "antelopev2.zip" in str(error.value) and "set `files` to `any`" in str(error.value)
 
 
 def test_the_catalogue_lists_the_five_files_with_the_hashes_that_are_checked():
     entries = yaml.safe_load(catalogue.CATALOGUE.read_text(encoding="utf-8"))["models"]
     listed = {entry["file"]: entry["sha256"] for entry in entries if entry["folder"].endswith("antelopev2")}
-    assert {name: listed[name] for name in face_analysis.FILES} == face_analysis.FILES
-    assert set(listed) == {*face_analysis.FILES, "antelopev2.zip"}
+    five = {"1k3d68.onnx", "2d106det.onnx", "genderage.onnx", "glintr100.onnx", "scrfd_10g_bnkps.onnx"}
+    assert face_analysis.hashes() == {name: listed[name] for name in five} and set(listed) == {*five, "antelopev2.zip"}
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in listed.values())
 
 
 def test_a_pack_nested_in_a_folder_of_its_own_name_is_found(models, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from same_subject.nodes.identity import keypoints as drawing
-from same_subject.nodes.identity import nodes as identity_nodes
+from same_subject.nodes.identity import recognising
 from same_subject.nodes.identity.faces import Face
 from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.identity.host.sampling import IdentitySampling
@@ -154,7 +154,7 @@ def test_inputs_that_cannot_work_are_refused_with_a_remedy(folder, unet):
     with pytest.raises(ValueError, match="`mask` is black everywhere"):
         ApplyIdentity.execute(unet, adapter, identity(0), 0.8, 0.0, 1.0, torch.zeros(1, 8, 8))
     with pytest.raises(ValueError, match="Identity: no picture was given"):
-        identity_nodes.choose_all("Identity", None, [], None)
+        recognising.choose_in_pictures("Identity", None, [], None)
     from same_subject.tests.tiny import models
 
     with pytest.raises(ValueError, match="cross-attention layers .* but the adapter needs 70"):

@@ -14,7 +14,8 @@ from same_subject.nodes.identity.host import face_control
 from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.identity.host.sampling import IdentitySampling, cross_attention_layers
 from same_subject.nodes.identity.placement import Placement
-from same_subject.nodes.scene.host.runs import Branch, Scene
+from same_subject.nodes.scene.branch import Branch
+from same_subject.nodes.scene.host.runs import Scene
 from same_subject.nodes.scene.nodes import ConceptBranch, ConceptScene
 from same_subject.tests.tiny import identities, models, scenes, sets
 from same_subject.tests.tiny.scenes import branches, install, sample, text

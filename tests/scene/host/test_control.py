@@ -5,7 +5,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from same_subject.dev.benchmark import counting
 from same_subject.nodes.identity.host import face_control
-from same_subject.nodes.scene.host.runs import Branch
+from same_subject.nodes.scene.branch import Branch
 from same_subject.tests.tiny import identities, models, scenes, sets
 from same_subject.tests.tiny.scenes import install
 from same_subject.tests.tiny.sets import gap

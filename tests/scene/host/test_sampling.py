@@ -8,7 +8,7 @@ from same_subject.nodes.identity.host import face_control
 from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.identity.host.sampling import IdentitySampling
 from same_subject.nodes.identity.placement import Placement
-from same_subject.nodes.scene.host.runs import Branch
+from same_subject.nodes.scene.branch import Branch
 from same_subject.tests.tiny import identities, models, scenes, sets
 from same_subject.tests.tiny.scenes import STEPS, branches, install, sample
 from same_subject.tests.tiny.sets import gap

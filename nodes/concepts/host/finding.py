@@ -1,0 +1,43 @@
+"""Finding concepts on pictures and giving each its mask: what the nodes `Find Concepts` and `Concept Masks` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from .. import choosing, detection, masks, phrases
+from ..places import Boxes, Concepts, Finish, place
+
+
+def find(detector, pictures: torch.Tensor, names: list[str], rule: choosing.Rule, thresholds: detection.Thresholds) -> Boxes:
+    """The boxes of K normalised phrases ``names`` on pictures [B, H, W, 3] in 0..1.
+
+    detector: a `grounding.Detector`, or what has its `token_ids` and `detect`. Raises as `choosing.choose` does.
+    """
+    ids = detector.token_ids(phrases.caption(names))
+    spans = phrases.spans(ids, names)
+    height, width = pictures.shape[1:3]
+    chosen, found = [], []
+    for number, (logits, boxes) in enumerate(detector.detect(pictures, ids)):
+        by_phrase = detection.boxes_by_phrase(logits, boxes, spans, width, height, thresholds)
+        chosen.append(tuple(choosing.choose(names, by_phrase, rule, thresholds.box, f"picture {number}")))
+        found.append(tuple(tuple(by_phrase[name].boxes) for name in names))
+    return Boxes(tuple(names), pictures, tuple(chosen), tuple(found))
+
+
+def cut_out(boxes: Boxes, finish: Finish, segmenter=None) -> Concepts:
+    """The concepts with a mask each. segmenter: a `segmenting.Segmenter`; None gives masks in the shape of the boxes."""
+    raw = _box_shaped(boxes) if segmenter is None else segmenter.masks(boxes.pictures, boxes.chosen)
+    placed = [
+        place(found, row, boxes.phrases, finish, f"Concept Masks: in picture {number}")
+        for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True))
+    ]
+    return Concepts(boxes.phrases, boxes.chosen, torch.stack(placed), finish.feather)
+
+
+def _box_shaped(boxes: Boxes) -> Iterator[torch.Tensor]:
+    """For each picture masks [K, H, W] in the shape of its boxes, zeros where a concept is empty."""
+    for row in boxes.chosen:
+        corners = torch.tensor([box.corners if box else (0.0,) * 4 for box in row])
+        yield masks.from_boxes(corners, *boxes.pictures.shape[1:3])

@@ -1,0 +1,13 @@
+"""The host's attention kernel, as its own layers call it."""
+
+from __future__ import annotations
+
+import comfy.ldm.modules.attention
+import torch
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra_options: dict) -> torch.Tensor:
+    """Queries [B, L, D] to keys and values [B, T, D], heads folded into D; extra_options: what the host gave the layer."""
+    return comfy.ldm.modules.attention.optimized_attention(
+        q, k, v, extra_options["n_heads"], attn_precision=extra_options["attn_precision"], transformer_options=extra_options
+    )

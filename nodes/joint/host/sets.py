@@ -1,0 +1,62 @@
+"""Making a joint set of pictures and texts, and putting it on a model: what the nodes `Joint Set` and `JeDi` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..layout import JointSet, Layout, draw_noise, key_of
+from ..references import Reference
+from ..settings import Settings
+from . import channels, encoding, tagging
+from .sampling import JointSampling
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A joint set and what a sampler gets with it: two CONDITIONING lists and a LATENT dict, B rows each."""
+
+    joint_set: JointSet
+    positive: list
+    negative: list
+    latent: dict
+
+
+def prepare(
+    clip,
+    vae,
+    references: tuple[Reference, ...],
+    texts: list[str],
+    negative: str = "",
+    sets: int = 1,
+    width: int = 0,
+    height: int = 0,
+    reference_seed: int = 0,
+) -> Prepared:
+    """A joint set with one picture to generate for each of ``texts``.
+
+    width, height: pixels of every picture; 0 takes the first reference's. Both are rounded down to whole latents.
+    Raises ValueError where there is no reference, or no room for a latent.
+    """
+    if not references:
+        raise ValueError("Joint Set: `references` is empty, but needs at least one picture. Connect Reference Pictures.")
+    step = vae.spacial_compression_encode()
+    first_height, first_width = references[0].picture.shape[:2]
+    width, height = ((wanted or own) // step * step for wanted, own in ((width, first_width), (height, first_height)))
+    if not width or not height:
+        raise ValueError(
+            f"Joint Set: the set's size would be {width}x{height}, but needs at least {step}x{step}. Set `width` and `height`."
+        )
+    clean = encoding.encode_pictures(vae, references, width, height)
+    layout = Layout(sets, len(texts), len(references))
+    noise = draw_noise(reference_seed, sets, len(references), tuple(clean.shape[1:]))
+    rows = [*texts, *(reference.caption for reference in references)] * sets
+    joint_set = JointSet(layout, clean, noise, key_of(layout, rows, clean, noise))
+    positive, null = encoding.encode_texts(clip, rows, negative, {tagging.SET_KEY: joint_set.key})
+    return Prepared(joint_set, positive, null, {"samples": joint_set.latent(), "batch_index": layout.noise_index})
+
+
+def apply(model, joint_set: JointSet, settings: Settings):
+    """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
+    order = channels.channel_order(model, settings.options.channel_order)
+    channels.check_latents(model, joint_set)
+    return JointSampling(joint_set, settings, order).install(model)
