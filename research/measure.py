@@ -13,7 +13,7 @@ import torch
 
 from ..nodes.demo.host import model as demo_model
 from ..nodes.joint import settings as choices
-from ..nodes.joint.host import channels, encoding, sampling
+from ..nodes.joint.host import encoding, sets
 from ..nodes.joint.layout import JointSet, Layout, draw_noise
 from . import export, world
 from . import judge as judges
@@ -21,13 +21,6 @@ from .evaluate import BATCH, DISTRACTORS, HELD_OUT, LAMBDAS, SWEEP, Setting
 
 VIEWS = 3
 """Reference pictures drawn for each subject."""
-
-
-class SubjectPerSet(JointSet):
-    """A joint set whose S sets show S different subjects: ``references`` holds [S * R, C, H, W]."""
-
-    def reference_latents(self) -> torch.Tensor:
-        return self.references
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class Sampler:
         if count:
             references = self.vae.encode(torch.cat(views).movedim(1, -1)).float().cpu()
         noise = draw_noise(seed, len(subjects), count, (4, size, size))
-        joint_set = SubjectPerSet(layout, references, noise, key="")
+        joint_set = JointSet(layout, references, noise, key="")
         texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:count])]
         positive, negative = encoding.encode_texts(self.clip, texts, "", {})
         options = choices.Options(
@@ -84,8 +77,7 @@ class Sampler:
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
         )
         wanted = choices.Settings(setting.mode, setting.image, options=options)
-        order = channels.channel_order(self.model, choices.AUTO)
-        model = sampling.JointSampling(joint_set, wanted, order).install(self.model)
+        model = sets.apply(self.model, joint_set, wanted)
         latent = joint_set.latent()
         start = comfy.sample.prepare_noise(latent, seed, layout.noise_index)
         samples = comfy.sample.sample(

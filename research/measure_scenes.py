@@ -12,14 +12,18 @@ import comfy.sample
 import torch
 from PIL import Image
 
-from ..nodes.concepts import choosing
-from ..nodes.concepts import masks as pipeline
-from ..nodes.concepts.nodes import ConceptMasks, FindConcepts
+from ..nodes.concepts import choosing, detection, phrases
+from ..nodes.concepts.host import finding
+from ..nodes.concepts.masks import BY_SCORE
+from ..nodes.concepts.places import Finish
 from ..nodes.demo.host import model as demo_model
 from ..nodes.demo.host import tools as demo_tools
 from ..nodes.demo.toys import SIDE, around
-from ..nodes.identity.nodes import ApplyIdentity, IdentityFromPictures
-from ..nodes.scene.nodes import ConceptBranch, ConceptScene
+from ..nodes.identity import faces
+from ..nodes.identity.host import applying
+from ..nodes.identity.recognising import choose_in_pictures
+from ..nodes.scene.branch import Branch
+from ..nodes.scene.host.runs import Scene
 from . import export, world
 from . import judge as judges
 from .scenes import Setting
@@ -85,31 +89,28 @@ class Painter:
         """Seed, picture and concepts of the first base picture that shows both subjects; None if none does."""
         for seed in range(first_seed, first_seed + MOST_TRIES):
             picture = self.sample(self.model, pair.prompt, seed)
-            words = "\n".join([pair.phrase] * 2)
+            names, rule = phrases.split("\n".join([pair.phrase] * 2)), choosing.Rule(order=choosing.LEFT_TO_RIGHT)
             try:
-                found = FindConcepts.execute(self.finder, picture, words, choosing.LEFT_TO_RIGHT, 0, 0.35, 0.25, choosing.ERROR)
-                concepts = ConceptMasks.execute(found.result[0], GROW, pipeline.BY_SCORE, FEATHER).result[0]
+                found = finding.find(self.finder, picture, names, rule, detection.Thresholds())
+                concepts = finding.cut_out(found, Finish(GROW, BY_SCORE, FEATHER))
             except ValueError:
                 continue
             return seed, picture, concepts
         return None
 
     def identities(self, pair: Pair) -> list:
-        views = [{"image0": view.movedim(0, -1)[None]} for view in pair.views]
-        return [IdentityFromPictures.execute(self.finder, view, "largest", 0, 0.5, 0.5).result[0] for view in views]
+        views = [[view.movedim(0, -1)] for view in pair.views]
+        return [faces.gather(choose_in_pictures("Identity", self.finder, view, faces.Choice())) for view in views]
 
     def paint(self, pair: Pair, setting: Setting, seed: int, concepts, identities) -> torch.Tensor:
         """The scene [1, H, W, 3] by one setting."""
         model = self.model
         for number, identity in enumerate(identities if setting.identities else ()):
             mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
-            model = ApplyIdentity.execute(model, self.adapter, identity, WEIGHT, 0.0, 1.0, mask).result[0]
+            model = applying.add_to_model(model, self.adapter, identity, WEIGHT, mask=mask)
         if setting.branches:
-            chain = ()
-            for _ in identities:
-                chain = ConceptBranch.execute(self.text(pair.prompt), self.text(""), previous=chain).result[0]
-            scene = ConceptScene.execute(model, chain, setting.branches, setting.last_steps, FEATHER, concepts)
-            model = scene.result[0]
+            chain = tuple(Branch(self.text(pair.prompt), self.text("")) for _ in identities)
+            model = Scene(chain, concepts, setting.branches, setting.last_steps, FEATHER).install(model)
         return self.sample(model, pair.prompt, seed)
 
 

@@ -123,16 +123,14 @@ def loss(unet, text_states, latents, captions, pictures, schedule, generator) ->
 
     text_states: [captions + 1, 77, D]. Returns the loss, the squared error of each row and M, both [B].
     """
-    sets = latents.shape[0] // pictures
-    timestep, missing, kept = objective.draw(sets, pictures, len(schedule), generator)
-    noise = torch.randn(latents.shape, generator=generator)
-    noisy = objective.add_noise(latents, noise, schedule[timestep])
-    chosen = torch.where(kept > 0, captions, text_states.shape[0] - 1)
-    if unet.in_channels == 9:
-        noisy = torch.cat((noisy, objective.reference_input(latents, missing)), dim=1)
-    predicted = denoise(unet, noisy, timestep, text_states, chosen, pictures)
-    error = (predicted - noise).square().mean(dim=(1, 2, 3))
-    return error.mean(), error.detach(), missing
+    batch = objective.draw_batch(latents, pictures, schedule, generator)
+    chosen = torch.where(batch.caption_kept > 0, captions, text_states.shape[0] - 1)
+
+    def predict(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return denoise(unet, x, timestep, text_states, chosen, pictures)
+
+    error = objective.loss(predict, batch, references=unet.in_channels == 9)
+    return error.mean(), error.detach(), batch.missing
 
 
 def widen(single: dict, joint: torch.nn.Module) -> None:

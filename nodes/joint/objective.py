@@ -5,7 +5,13 @@ Axis legend: S sets, N pictures in a set, B = S * N rows (set-major), C H W late
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
+
+Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(x [B, C or 2 C + 1, H, W], timestep [B]) -> the noise in it [B, C, H, W]: any model with its texts bound to it."""
 
 
 def sd_alphas_cumprod(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> torch.Tensor:
@@ -40,3 +46,40 @@ def draw(sets: int, pictures: int, steps: int, generator: torch.Generator) -> tu
     missing = torch.bernoulli(torch.full((sets * pictures,), 0.5), generator=generator)
     kept = (torch.rand(sets, generator=generator) >= 0.1).float().repeat_interleave(pictures)
     return timestep, missing, kept
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sets of pictures, and one draw of everything that equation 2 takes the expectation over.
+
+    latents: clean, [B, C, H, W]. noise: like them, one epsilon a picture. alphas_cumprod, timestep: [B], one a set. missing:
+    M, [B], 1 where a picture must be generated. caption_kept: [B], 0 where the set has no text.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    alphas_cumprod: torch.Tensor
+    timestep: torch.Tensor
+    missing: torch.Tensor
+    caption_kept: torch.Tensor
+
+    def model_input(self, references: bool) -> torch.Tensor:
+        """The noised latents [B, C, H, W], with ``references`` followed by `reference_input` [B, C + 1, H, W]."""
+        noisy = add_noise(self.latents, self.noise, self.alphas_cumprod)
+        return torch.cat((noisy, reference_input(self.latents, self.missing)), dim=1) if references else noisy
+
+
+def draw_batch(latents: torch.Tensor, pictures: int, alphas_cumprod: torch.Tensor, generator: torch.Generator) -> Batch:
+    """A draw for sets of ``pictures`` pictures, latents [B, C, H, W]. alphas_cumprod: the schedule, [steps]."""
+    timestep, missing, kept = draw(latents.shape[0] // pictures, pictures, len(alphas_cumprod), generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    return Batch(latents, noise, alphas_cumprod[timestep], timestep, missing, kept)
+
+
+def loss(denoise: Denoise, batch: Batch, references: bool = True) -> torch.Tensor:
+    """Equation 2, or with ``references`` False equation 1: the squared error of the noise of each row, [B].
+
+    Training minimises its mean over all rows: those that are given as references count, too.
+    """
+    predicted = denoise(batch.model_input(references), batch.timestep)
+    return (predicted - batch.noise).square().mean(dim=(1, 2, 3))

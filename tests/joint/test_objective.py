@@ -31,3 +31,39 @@ def test_a_set_shares_its_timestep_and_its_dropped_caption_and_half_of_the_refer
     assert abs(missing.mean().item() - 0.5) < 0.03
     assert abs(1 - kept.mean().item() - 0.1) < 0.03
     assert timestep.min() < 50 and timestep.max() > 950
+
+
+def test_the_loss_is_equation_2_and_without_references_equation_1():
+    generator = torch.Generator().manual_seed(3)
+    latents, schedule = torch.randn(6, 4, 5, 5, generator=generator), objective.sd_alphas_cumprod().float()
+    batch = objective.draw_batch(latents, 3, schedule, generator)
+    x0, epsilon, missing, a = (value.double() for value in (batch.latents, batch.noise, batch.missing, schedule[batch.timestep]))
+    assert 0 < missing.sum() < 6 and (batch.timestep.view(2, 3) == batch.timestep[::3, None]).all()
+    for references in (True, False):
+        seen = []
+
+        def denoise(x, timestep, seen=seen):
+            seen.append((x, timestep))
+            return x[:, :4] * 0.5
+
+        found = objective.loss(denoise, batch, references)
+        ((x, timestep),) = seen
+        expected = []
+        for row in range(6):
+            noisy = a[row].sqrt() * x0[row] + (1 - a[row]).sqrt() * epsilon[row]
+            given = torch.cat((x0[row] * (1 - missing[row]), missing[row].expand(1, 5, 5)))
+            whole = torch.cat((noisy, given)) if references else noisy
+            assert torch.allclose(x[row].double(), whole, rtol=0, atol=1e-5)
+            expected.append(((noisy / 2 - epsilon[row]) ** 2).mean())
+        assert torch.equal(timestep, batch.timestep)
+        assert torch.allclose(found.double(), torch.stack(expected), rtol=1e-5, atol=0)
+
+
+def test_a_batch_is_drawn_in_the_order_that_seeds_were_used_with():
+    latents, schedule = torch.zeros(4, 4, 2, 2), objective.sd_alphas_cumprod().float()
+    batch = objective.draw_batch(latents, 2, schedule, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    timestep, missing, kept = objective.draw(2, 2, len(schedule), generator)
+    assert torch.equal(batch.noise, torch.randn(latents.shape, generator=generator))
+    for one, other in ((batch.timestep, timestep), (batch.missing, missing), (batch.caption_kept, kept)):
+        assert torch.equal(one, other)
