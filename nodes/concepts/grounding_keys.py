@@ -47,7 +47,7 @@ SWIN = {
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
 }
-PREFIXES = (
+PREFIXES: tuple[tuple[str, str, dict[str, str]], ...] = (
     (r"backbone\.0\.patch_embed\.proj\.", BACKBONE + "embeddings.patch_embeddings.projection.", {}),
     (r"backbone\.0\.patch_embed\.norm\.", BACKBONE + "embeddings.norm.", {}),
     (r"backbone\.0\.layers\.(\d+)\.blocks\.(\d+)\.", BACKBONE + r"encoder.layers.\1.blocks.\2.", SWIN),
@@ -70,13 +70,13 @@ PREFIXES = (
 )
 
 
-def published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def published(checkpoint: dict) -> dict[str, torch.Tensor]:
     """Weights of an original checkpoint under the names of the published folders.
 
     Raises ValueError, with what is wrong, if they are not those of a Grounding DINO.
     """
-    state = state.get("model", state)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    weights: dict[str, torch.Tensor] = checkpoint.get("model", checkpoint)
+    state = {key.removeprefix("module."): value for key, value in weights.items()}
     unknown = [key for key in state if not UNUSED.match(key) and not any(re.match(old, key) for old, *_ in PREFIXES)]
     if unknown or "transformer.level_embed" not in state:
         example = f", for example `{unknown[0]}`" if unknown else ""
@@ -89,8 +89,8 @@ def published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _rename(key: str) -> str:
-    old, new, inner = next(entry for entry in PREFIXES if re.match(entry[0], key))
-    start = re.match(old, key)
+    fits = ((re.match(old, key), new, inner) for old, new, inner in PREFIXES)
+    start, new, inner = next((start, new, inner) for start, new, inner in fits if start)
     rest = key[start.end() :]
     for before, after in inner.items():
         if rest.startswith(before):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -65,7 +66,10 @@ class Adapter(nn.Module):
     @property
     def channels(self) -> list[int]:
         """Channels of the layers, in the file's order."""
-        return [pair.to_k_ip.out_features for pair in self.ip_adapter.values()]
+        return [pair.to_k_ip.out_features for pair in self._pairs()]
+
+    def _pairs(self) -> list[Pair]:
+        return cast(list[Pair], list(self.ip_adapter.values()))
 
     @torch.no_grad()
     def tokens(self, embedding: torch.Tensor) -> torch.Tensor:
@@ -85,7 +89,7 @@ class Adapter(nn.Module):
     @torch.no_grad()
     def keys_values(self, tokens: torch.Tensor) -> KeysValues:
         """What every layer attends to for ``tokens`` [T, width]: all projections of an identity, done once."""
-        pairs = self.ip_adapter.values()
+        pairs = self._pairs()
         return KeysValues(tuple(p.to_k_ip(tokens) for p in pairs), tuple(p.to_v_ip(tokens) for p in pairs))
 
 

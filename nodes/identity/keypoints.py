@@ -39,8 +39,8 @@ def draw(faces: Sequence[torch.Tensor], width: int, height: int) -> torch.Tensor
     canvas = torch.zeros(height, width, 3, dtype=torch.uint8)
     for points in faces:
         for first, second in LIMBS:
-            colour = [int(value * DIMMED) for value in COLOURS[first]]
-            _fill(canvas, convex_spans(limb_polygon(points[first], points[second]), width, height), colour)
+            dimmed = [int(value * DIMMED) for value in COLOURS[first]]
+            _fill(canvas, convex_spans(limb_polygon(points[first], points[second]), width, height), dimmed)
     for points in faces:
         for point, colour in zip(points.tolist(), COLOURS, strict=True):
             _fill(canvas, circle_spans((int(point[0]), int(point[1])), RADIUS), colour)

@@ -5,6 +5,8 @@ After IP-Adapter-FaceID's and InstantID's `Resampler`; parameter names are those
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -44,7 +46,8 @@ class Resampler(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         latents, x = self.latents.expand(len(x), -1, -1), self.proj_in(x)
-        for attention, forward in self.layers:
+        for layer in self.layers:
+            attention, forward = cast(nn.ModuleList, layer)
             latents = latents + attention(x, latents)
             latents = latents + forward(latents)
         return self.norm_out(self.proj_out(latents))

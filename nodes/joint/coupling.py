@@ -45,8 +45,8 @@ def couple(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pictures: int, att
     q, k, v: [S * N, L, D] with N = ``pictures``; q may hold fewer tokens than k and v (token merging).
     Returns [S * N, L of q, D]. With one picture a set this is `attend(q, k, v)` to the bit.
     """
-    joined = (rearrange(x, "(s n) l d -> s (n l) d", n=pictures) for x in (q, k, v))
-    return rearrange(attend(*joined), "s (n l) d -> (s n) l d", n=pictures)
+    q, k, v = (rearrange(x, "(s n) l d -> s (n l) d", n=pictures) for x in (q, k, v))
+    return rearrange(attend(q, k, v), "s (n l) d -> (s n) l d", n=pictures)
 
 
 def couple_apart(
@@ -60,10 +60,10 @@ def couple_apart(
     if not references:
         return couple(q, k, v, generated, attend)
     size = generated + references
-    made, kept = slice(None, generated), slice(generated, None)
+    made, given = slice(None, generated), slice(generated, None)
     return _join(
-        couple(*(_part(x, size, made) for x in (q, k, v)), generated, attend),
-        attend(*(_part(x, size, kept) for x in (q, k, v))),
+        couple(*_parts(q, k, v, size, made), generated, attend),
+        attend(*_parts(q, k, v, size, given)),
         size,
         generated,
     )
@@ -80,12 +80,12 @@ def couple_references_only(
     if not references:
         return couple(q, k, v, generated, attend)
     size = generated + references
-    made, kept = slice(None, generated), slice(generated, None)
+    made, given = slice(None, generated), slice(generated, None)
     q_made = rearrange(_part(q, size, made), "(s m) l d -> s (m l) d", m=generated)
     k_all, v_all = (rearrange(x, "(s n) l d -> s (n l) d", n=size) for x in (k, v))
     return _join(
         rearrange(attend(q_made, k_all, v_all), "s (m l) d -> (s m) l d", m=generated),
-        couple(*(_part(x, size, kept) for x in (q, k, v)), references, attend),
+        couple(*_parts(q, k, v, size, given), references, attend),
         size,
         generated,
     )
@@ -96,7 +96,13 @@ def _part(x: torch.Tensor, size: int, which: slice) -> torch.Tensor:
     return x.unflatten(0, (-1, size))[:, which].flatten(0, 1)
 
 
-def _join(made: torch.Tensor, kept: torch.Tensor, size: int, generated: int) -> torch.Tensor:
+def _parts(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, size: int, which: slice
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return _part(q, size, which), _part(k, size, which), _part(v, size, which)
+
+
+def _join(made: torch.Tensor, given: torch.Tensor, size: int, generated: int) -> torch.Tensor:
     """Undo `_part`: [S * M, L, D] and [S * R, L, D] -> [S * N, L, D]."""
-    both = (made.unflatten(0, (-1, generated)), kept.unflatten(0, (-1, size - generated)))
+    both = (made.unflatten(0, (-1, generated)), given.unflatten(0, (-1, size - generated)))
     return torch.cat(both, dim=1).flatten(0, 1)

@@ -28,11 +28,11 @@ def _draw(boxes: Boxes, number: int) -> torch.Tensor:
     for place, others in enumerate(boxes.found[number]):
         for box in others:
             draw.rectangle(_inside(box, canvas), outline=COLOURS[place % len(COLOURS)], width=1)
-    for place, box in enumerate(boxes.chosen[number]):
-        if box is None:
+    for place, chosen in enumerate(boxes.chosen[number]):
+        if chosen is None:
             continue
-        colour, label = COLOURS[place % len(COLOURS)], f"{place} {boxes.phrases[place]} {box.score:.2f}"
-        corners = _inside(box, canvas)
+        colour, label = COLOURS[place % len(COLOURS)], f"{place} {boxes.phrases[place]} {chosen.score:.2f}"
+        corners = _inside(chosen, canvas)
         draw.rectangle(corners, outline=colour, width=line)
         at = (corners[0] + line, corners[1] + line)
         draw.rectangle(draw.textbbox(at, label, font=font), fill=colour)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,9 +67,10 @@ def _shared_paths(path: Path, config: demo_config.Config) -> dict[str, Path]:
     found = {}
     for part, shared in config.shared.items():
         places = [folder / shared.file for folder in (path.parent, folders.PACK / "demo")]
-        found[part] = next((place for place in places if place.is_file()), None)
-        if found[part] is None:
+        file = next((place for place in places if place.is_file()), None)
+        if file is None:
             raise ValueError(f"its {part} is in {shared.file}, which is neither beside it nor in {places[-1].parent}")
+        found[part] = file
     return found
 
 
@@ -105,7 +106,7 @@ def _read_shared(path: Path, part: str, sha256: str) -> dict[str, torch.Tensor]:
 
 def _model(path: Path, config: demo_config.Config, state: dict, disable_dynamic: bool = False):
     class DemoModel(comfy.supported_models.SD15):
-        unet_extra_config = {}
+        unet_extra_config: dict = {}
         supported_inference_dtypes = [torch.float32]
 
         @staticmethod
@@ -145,7 +146,7 @@ def _vae(path: Path, config: demo_config.Config, state: dict):
     return vae
 
 
-def _check_keys(path: Path, part: str, network: torch.nn.Module, state: dict, optional: set[str] = frozenset()) -> None:
+def _check_keys(path: Path, part: str, network: torch.nn.Module, state: dict, optional: Set[str] = frozenset()) -> None:
     """Refuse weights that are not exactly the network's: the host would only log them."""
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}

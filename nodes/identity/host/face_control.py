@@ -92,9 +92,9 @@ class FaceControlNet(comfy.controlnet.ControlNet):
 
         def make() -> tuple[torch.Tensor, torch.Tensor]:
             hints = [comfy.utils.common_upscale(face.hint, width, height, self.upscale_algorithm, "center") for face in faces]
-            hints = torch.cat([_turned(hint, rows) for hint in hints]).to(x.device, dtype)
+            batch = torch.cat([_turned(hint, rows) for hint in hints]).to(x.device, dtype)
             tokens = torch.stack([face.tokens for face in faces]).to(x.device, dtype)
-            return tokens.repeat_interleave(rows, dim=0), hints
+            return tokens.repeat_interleave(rows, dim=0), batch
 
         return self._keep((*faces, rows, width, height, x.device), make)
 

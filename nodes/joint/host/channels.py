@@ -37,7 +37,7 @@ def channel_order(model, wanted: str) -> str | None:
             why = f"{path.name} has no metadata `{METADATA_KEY}`"
         except ValueError as problem:
             why = str(problem)
-    if said is None:
+    if path is None or said is None:
         raise ValueError(
             f"JeDi: the model takes {channels} input channels, and their order is not known: {why}. Connect JeDi Options "
             f"and set `channel_order` to `{settings.CHANNEL_ORDERS[0]}` (JeDi) or `{settings.CHANNEL_ORDERS[1]}` "

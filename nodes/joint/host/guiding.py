@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.samplers
+import torch
 
 from .. import guidance
 
@@ -14,7 +15,7 @@ def three_branches(model_options: dict, partial: list[dict], mode: str, image_sc
     that they share a batch where memory allows. Functions before and after CFG (PAG, SAG and others)
     keep seeing the true conditional and unconditional predictions. Returned options serve one step.
     """
-    e1 = []
+    e1: list[torch.Tensor] = []
     own_calc = model_options.get("sampler_calc_cond_batch_function")
     own_cfg = model_options.get("sampler_cfg_function")
 

@@ -44,7 +44,7 @@ def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: to
         )
     for key in ("cross_attn", "pooled_output"):
         value = cond.get(key)
-        if torch.is_tensor(value) and value.shape[0] not in (1, layout.rows):
+        if isinstance(value, torch.Tensor) and value.shape[0] not in (1, layout.rows):
             raise ValueError(
                 f"JeDi: the {name} conditioning has {value.shape[0]} rows, but its joint set needs 1 or {layout.describe()}. "
                 "Connect `positive` and `negative` of the same Joint Set."

@@ -45,10 +45,12 @@ class Controls:
     """The ControlNets of one batch of branches. ``given``: those of all its entries, None where there is none."""
 
     def __init__(self, given: Iterable, latents: dict[int, torch.Tensor] | None):
-        self._latents, self._alike, self._others = latents, {}, {}
-        faces = [control for control in given if control is not None and face_control.keys(control) is not None]
-        self._face_keys = frozenset().union(*map(face_control.keys, faces))
-        self._for_faces = _Control(faces[0], latents) if faces else None
+        self._latents = latents
+        self._alike: dict = {}
+        self._others: dict = {}
+        faces = {control: keys for control in given if control is not None and (keys := face_control.keys(control)) is not None}
+        self._face_keys = frozenset[str]().union(*faces.values())
+        self._for_faces = _Control(next(iter(faces)), latents) if faces else None
 
     def tagged(self, entry: dict, branch: int, place: int) -> dict:
         """A copy of a conditioning entry with its `Chunk`, and with the ControlNet that the host is to see."""
@@ -92,7 +94,8 @@ class _Control:
         return _Control(self._control, self._latents, device)
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        chunks, places = cond[TAG], {}
+        chunks = cond[TAG]
+        places: dict = {}
         for place, chunk in enumerate(chunks):
             if chunk.control is not None:
                 places.setdefault(chunk.control, []).append(place)

@@ -114,11 +114,10 @@ def predict_together(asked: dict[int, dict]) -> dict[int, list]:
     first = next(iter(asked.values()))
     if len(asked) == 1:
         (number,) = asked
-        conds = first["conds"], first["input"], first["sigma"], first["model_options"]
-        return {number: comfy.samplers.calc_cond_batch(first["model"], *conds)}
-    latents = {number: args["input"] for number, args in asked.items()}
-    if all(x is first["input"] for x in latents.values()):
-        latents = None
+        alone = first["conds"], first["input"], first["sigma"], first["model_options"]
+        return {number: comfy.samplers.calc_cond_batch(first["model"], *alone)}
+    own = {number: args["input"] for number, args in asked.items()}
+    latents = None if all(x is first["input"] for x in own.values()) else own
     given = [(number, place, cond) for number, args in asked.items() for place, cond in enumerate(args["conds"])]
     controls = Controls((entry.get("control") for _, _, cond in given for entry in cond or ()), latents)
     conds = [cond and [controls.tagged(entry, number, place) for entry in cond] for number, place, cond in given]
