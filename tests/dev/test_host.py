@@ -337,6 +337,7 @@ def test_the_failures_of_pip_become_one_sentence(output, sentence):
     assert sentence in message and "\n" not in message and "setup.log" in message
 
 
+@pytest.mark.slow
 def test_without_a_network_there_is_one_sentence_and_exit_code_1(tmp_path):
     environment = {
         **pythons.clean_environment(),

@@ -17,6 +17,9 @@ ROUNDING = 2e-4
 VISIBLE = 100 * ROUNDING
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def tiny():
     return measuring.Bench(size=64, rounds=2, build=SimpleNamespace(model=lambda kind, device: models.model(kind)))

@@ -252,6 +252,7 @@ def test_identities_in_another_order_than_their_faces_are_refused(studio):
     assert identities.sample(twins).isfinite().all(), "one person twice"
 
 
+@pytest.mark.slow
 def test_other_networks_paint_their_own_concepts(unet):
     other = models.model("sd15", seed=7)
     chain = branches(2)
@@ -260,6 +261,7 @@ def test_other_networks_paint_their_own_concepts(unet):
     assert gap(sample(install(unet, branches(2), "own", 1)), listing(unet, chain, 1)) > VISIBLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ("euler_ancestral", "heun", "euler_cfg_pp", "dpmpp_2m_sde"))
 def test_blend_works_with_any_sampler(unet, sampler):
     """A full mask must give the concept's plain sampling, its noise and its history included."""
@@ -269,6 +271,7 @@ def test_blend_works_with_any_sampler(unet, sampler):
     assert gap(sample(unet, sampler=sampler), plain) > VISIBLE
 
 
+@pytest.mark.slow
 def test_upstream_models_stay_as_they_were_and_runs_repeat(unet):
     other = models.model("sd15", seed=7)
     chain = branches(2)
