@@ -17,14 +17,18 @@ def files(folder: str) -> list[str]:
 
 def where_to_get(file: str, folder: str) -> str:
     """`Get it from <url> and put it into <folder>.`; less where the file is in no list."""
-    known = entry(file, folder)
+    known = next((each for each in _entries() if _is(each, file, folder)), None)
     source = f"Get it from {known['url']} and put it" if known else "Put it"
     return f"{source} into {folder} as `{file}`."
 
 
-def entry(file: str, folder: str) -> dict | None:
-    """What the list says of a file; None if it is not in it."""
-    return next((each for each in _entries() if each["file"] == file and each["folder"] == folder), None)
+def listed(file: str, folder: str) -> dict:
+    """What the list says of a file that is in it."""
+    return next(each for each in _entries() if _is(each, file, folder))
+
+
+def _is(entry: dict, file: str, folder: str) -> bool:
+    return entry["file"] == file and entry["folder"] == folder
 
 
 @functools.cache

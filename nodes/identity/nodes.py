@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
 
@@ -226,6 +228,7 @@ class FaceKeypoints(io.ComfyNode):
                 f"Face Keypoints: `concept` is {concept}, but no `mask` is connected. Connect `masks` of Concept Masks, or set "
                 "`concept` to 0."
             )
+        chosen: Sequence[faces.Face | None]
         if mask is None:
             chosen = recognising.choose_in_pictures("Face Keypoints", face_analysis, list(image), choice)
         else:

@@ -40,7 +40,7 @@ def choose_in_masks(
             "many masks as pictures; or choose one `concept` of all."
         )
     found = [analysis.faces(picture) for picture in pictures]
-    chosen = []
+    chosen: list[Face | None] = []
     for number in range(count):
         picture, mask = number % len(pictures), number % len(masks)
         if not masks[mask].any():

@@ -246,10 +246,10 @@ def test_a_batch_of_base_pictures_gives_a_scene_on_each(ready, runs):
         one["inputs"] |= {name: link("both") for name, value in one["inputs"].items() if value == link("base")}
     graph["second"] = node("LoadImage", image="mirrored.png")
     graph["both"] = node("ImageBatch", image1=link("base"), image2=link("second"))
-    rows = latents_of(ready, ready.run(graph))
+    rows = latents_of(ready, ready.client.run(graph))
     single = runs(continue_from="blend").latents
     assert (rows[0] - single).abs().max() < ROUNDING * single.std()
-    other = latents_of(ready, ready.run(changed(graph, "second", image="base.png")))
+    other = latents_of(ready, ready.client.run(changed(graph, "second", image="base.png")))
     assert (rows[0] - other[0]).abs().max() < ROUNDING * single.std()
     assert (rows[1] - other[1]).square().mean().sqrt() > 100 * ROUNDING * single.std()
 
@@ -304,11 +304,11 @@ def wrong_graphs():
 def test_what_is_wrong_is_said_by_its_node_with_the_remedy_and_the_server_goes_on(ready, what):
     graph, kind, *parts = wrong_graphs()[what]
     with pytest.raises(client.NodeFailed) as caught:
-        ready.run(graph)
+        ready.client.run(graph)
     assert caught.value.node_type == kind
     for part in parts:
         assert part in " ".join(caught.value.reason.split())
-    assert len(ready.run(finding(grow=len(what)))["saved_masks"]["images"]) == 2
+    assert len(ready.client.run(finding(grow=len(what)))["saved_masks"]["images"]) == 2
 
 
 STAND_INS = {
@@ -358,12 +358,12 @@ def test_the_workflows_of_two_people_run_as_they_ship(ready, name):
         drawn = torch.full((320, 640, 4), 255, dtype=torch.uint8)
         drawn[:, columns, 3] = 0  # what the mask editor paints becomes transparent
         Image.fromarray(drawn.numpy()).save(ready.base / f"{side}.png")
-        ready.upload(ready.base / f"{side}.png")
+        ready.client.upload(ready.base / f"{side}.png")
     portrait = "Portrait of the second person"
     pictures = []
     for graph in (shipped(name), shipped(name, **{portrait: "cyd.png"})):
         (saver,) = [key for key, one in graph.items() if one["class_type"] == "SaveImage"]
-        (entry,) = ready.run(graph)[saver]["images"]
+        (entry,) = ready.client.run(graph)[saver]["images"]
         pictures.append(graphs.open_picture(ready, entry))
     assert pictures[0].size == ((WIDTH, HEIGHT) if name == "scene_sdxl_two_people" else (320, 160))
     assert pictures[0].tobytes() != pictures[1].tobytes(), "a portrait of another person gives another picture"

@@ -104,7 +104,7 @@ def test_what_cannot_work_comes_back_as_an_error_of_its_node_and_the_server_goes
     message = failure(ready, graphs.changed(scene(), "analysis", files="as published"))
     assert "1k3d68.onnx" in message and "is not the published file" in message
     with pytest.raises(client.Refused, match="start_percent"):
-        ready.run(scene(start_percent=0.9, end_percent=0.1))
+        ready.client.run(scene(start_percent=0.9, end_percent=0.1))
     assert painted(ready, scene())
 
 
@@ -113,7 +113,7 @@ def test_a_missing_face_pack_is_named_before_the_queue_starts(ready):
     folder.rename(folder.with_name("elsewhere"))
     try:
         with pytest.raises(client.Refused) as caught:
-            ready.run(graphs.changed(scene(), "analysis", device="auto"))
+            ready.client.run(graphs.changed(scene(), "analysis", device="auto"))
     finally:
         folder.with_name("elsewhere").rename(folder)
     assert "glintr100.onnx" in str(caught.value) and "antelopev2.zip" in str(caught.value)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
@@ -35,7 +36,7 @@ class Detector:
     """patcher: holds the network. tokenizer: of `tokenizers`. short_side, long_side: the size it sees pictures at."""
 
     patcher: comfy.model_patcher.ModelPatcher
-    tokenizer: object
+    tokenizer: Any
     short_side: int = SHORT_SIDE
     long_side: int = LONG_SIDE
 
@@ -47,7 +48,7 @@ class Detector:
 
         Picture by picture, so that memory does not grow with the batch.
         """
-        height, width = fitted(*pictures.shape[1:3], self.short_side, self.long_side)
+        height, width = fitted(pictures.shape[1], pictures.shape[2], self.short_side, self.long_side)
         needed = height * width * BYTES_A_PIXEL
         comfy.model_management.load_models_gpu([self.patcher], memory_required=needed, force_full_load=True)
         progress = comfy.utils.ProgressBar(len(pictures))
@@ -126,11 +127,11 @@ def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.M
 
     state = {key: value for key, value in state.items() if not key.endswith(COMPUTED)}
     try:
-        config = GroundingDinoConfig.from_dict(config)
-        network, report = GroundingDinoForObjectDetection.from_pretrained(
-            None, config=config, state_dict=state, dtype=torch.float32, local_files_only=True,
+        loaded: Any = GroundingDinoForObjectDetection.from_pretrained(
+            None, config=GroundingDinoConfig.from_dict(config), state_dict=state, dtype=torch.float32, local_files_only=True,
             ignore_mismatched_sizes=True, output_loading_info=True,
         )  # fmt: skip
+        network, report = loaded
     except Exception as problem:
         said = model_files.first_line(problem)
         raise ValueError(f"{NODE}: {name} cannot be used: {said}. Download it again.") from problem

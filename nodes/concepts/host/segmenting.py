@@ -51,14 +51,14 @@ def _masks(patcher, picture: torch.Tensor, boxes: tuple[Box | None, ...]) -> tor
     from segment_anything import SamPredictor
 
     masks = torch.zeros(len(boxes), *picture.shape[:2])
-    places = [place for place, box in enumerate(boxes) if box is not None]
-    if places:
+    there = {place: box.corners for place, box in enumerate(boxes) if box is not None}
+    if there:
         predictor = SamPredictor(patcher.model.sam)
         predictor.set_image((picture * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy())
-        corners = torch.tensor([boxes[place].corners for place in places], device=predictor.device)
+        corners = torch.tensor(list(there.values()), device=predictor.device)
         corners = predictor.transform.apply_boxes_torch(corners, picture.shape[:2])
         found, _, _ = predictor.predict_torch(point_coords=None, point_labels=None, boxes=corners, multimask_output=False)
-        masks[places] = found[:, 0].float().cpu()
+        masks[list(there)] = found[:, 0].float().cpu()
     return masks
 
 
@@ -79,9 +79,9 @@ def load(path: Path) -> Segmenter:
 
     It stays in float32: the package's prompt encoder mixes precisions and fails in any other.
     """
-    problem = missing_package()
-    if problem:
-        raise RuntimeError(problem)
+    missing = missing_package()
+    if missing:
+        raise RuntimeError(missing)
     state = files.read_weights(path, NODE)
     try:
         sam = build(state)

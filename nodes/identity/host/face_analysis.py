@@ -49,7 +49,9 @@ class FaceAnalysis:
         found = self.app.get(rgb.flip(-1).contiguous().numpy())
         faces = [
             Face(
-                *(torch.as_tensor(value).float() for value in (one.bbox, one.kps, one.embedding)),
+                torch.as_tensor(one.bbox).float(),
+                torch.as_tensor(one.kps).float(),
+                torch.as_tensor(one.embedding).float(),
                 float(one.det_score),
                 width,
                 height,
@@ -92,12 +94,12 @@ def load(files: str, device: str) -> FaceAnalysis:
 
 def source() -> str:
     """Where the pack is published."""
-    return catalogue.entry(ARCHIVE, PLACE)["url"]
+    return catalogue.listed(ARCHIVE, PLACE)["url"]
 
 
 def hashes() -> dict[str, str]:
     """The five files of the pack and their sha256."""
-    return {name: catalogue.entry(name, PLACE)["sha256"] for name in catalogue.files(PLACE) if name != ARCHIVE}
+    return {name: catalogue.listed(name, PLACE)["sha256"] for name in catalogue.files(PLACE) if name != ARCHIVE}
 
 
 def find_pack() -> Path:

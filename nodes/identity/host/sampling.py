@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,9 +70,9 @@ class IdentityCall:
         height, width = extra_options["activations_shape"][-2:]
         found = []
         for slot, gate in zip(self.slots, self.gates, strict=True):
-            kept = (slot, self.rows, q.device, q.dtype)
-            k, v = self.run.keep((*kept, layer), lambda slot=slot: self._keys_values(slot, layer, q))
-            weight = self.run.keep((*kept, height, width), lambda slot=slot: self._weight(slot, height, width).to(q))
+            key = (slot, self.rows, q.device, q.dtype)
+            k, v = self.run.keep((*key, layer), partial(self._keys_values, slot, layer, q))
+            weight = self.run.keep((*key, height, width), partial(self._weight, slot, height, width, q))
             found.append((k, v, weight if gate is None else weight * gate.to(q)))
         return found
 
@@ -79,17 +80,18 @@ class IdentityCall:
         """[B, T, D] each. A chunk without an identity gets another's keys, to which its weight is 0."""
         some = next(entry for entry in slot if entry is not None)
         chosen = [placement.keys_values(present) for placement, present in (entry or some for entry in slot)]
-        return tuple(
+        k, v = (
             torch.stack(parts).to(q).repeat_interleave(self.rows, dim=0)
             for parts in ([one.keys[layer] for one in chosen], [one.values[layer] for one in chosen])
         )
+        return k, v
 
-    def _weight(self, slot: Slot, height: int, width: int) -> torch.Tensor:
+    def _weight(self, slot: Slot, height: int, width: int, q: torch.Tensor) -> torch.Tensor:
         """[B, L or 1, 1]."""
         none = torch.zeros(self.rows, 1, 1)
         parts = [none if entry is None else placements.shares(entry[0], self.rows, height, width) for entry in slot]
         length = max(part.shape[1] for part in parts)
-        return torch.cat([part.expand(-1, length, -1) for part in parts])
+        return torch.cat([part.expand(-1, length, -1) for part in parts]).to(q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ class IdentitySampling:
             for one in self.identities
             if (one.start, one.end) != (0.0, 1.0)
         }
-        run = IdentityRun(*latent_image.shape[-2:], windows)
+        run = IdentityRun(latent_image.shape[-2], latent_image.shape[-1], windows)
         guider.conds = {name: [self._tagged(entry, name, run) for entry in entries] for name, entries in guider.conds.items()}
         return executor(noise, latent_image, *args, **kwargs)
 

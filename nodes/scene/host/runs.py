@@ -63,7 +63,7 @@ class Scene:
     def weights(self, rows: int, height: int, width: int) -> torch.Tensor:
         """[K + 1, rows or 1, 1, H, W], the background's first."""
         if self.concepts is None:
-            masks = [branch.mask for branch in self.branches]
+            masks = [branch.mask for branch in self.branches if branch.mask is not None]  # all of them: `check_places`
             return blending.weights_of_masks(masks, rows, height, width, self.feather)
         high, wide = self.concepts.masks.shape[-2:]
         if max(wide * height, high * width) > MOST_STRETCH * min(wide * height, high * width):
@@ -107,7 +107,8 @@ class _Concept(comfy.samplers.CFGGuider):
         super().__init__(branch.model or background.model_patcher)
         self.set_conds(branch.positive, branch.negative)
         self.set_cfg(background.cfg)
-        self.number, self.joint_set, self.step_options = number, branch.joint_set, {}
+        self.number, self.joint_set = number, branch.joint_set
+        self.step_options: dict = {}
         if self.joint_set is None:
             return
         given, needed = self.joint_set.layout, latent_image.shape
