@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..nodes.demo.toys import Segmenter, Trunk, cut
+from ..nodes.demo.toys import ToySegmenter, Trunk, cut
 from . import runs, world
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "judge.safetensors"
 class Judge(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embedder, self.segmenter, self.classifier = Trunk(64), Segmenter(), Trunk(len(world.SCENES))
+        self.embedder, self.segmenter, self.classifier = Trunk(64), ToySegmenter(), Trunk(len(world.SCENES))
 
     def embed(self, picture: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Unit vectors [B, 64] of the subjects; ``mask`` [B, 1, H, W] cuts the background to grey first."""

@@ -124,7 +124,7 @@ def loss(unet, text_states, latents, captions, pictures, schedule, generator) ->
     text_states: [captions + 1, 77, D]. Returns the loss, the squared error of each row and M, both [B].
     """
     batch = objective.draw_batch(latents, pictures, schedule, generator)
-    chosen = torch.where(batch.caption_kept > 0, captions, text_states.shape[0] - 1)
+    chosen = torch.where(batch.captioned > 0, captions, text_states.shape[0] - 1)
 
     def predict(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         return denoise(unet, x, timestep, text_states, chosen, pictures)

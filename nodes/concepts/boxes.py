@@ -51,8 +51,8 @@ class Box:
 
 def without_duplicates(boxes: list[Box], most_overlap: float) -> list[Box]:
     """The boxes from best score to worst, without those that cover nearly the same place as a better one."""
-    kept: list[Box] = []
+    distinct: list[Box] = []
     for box in sorted(boxes, key=lambda box: -box.score):
-        if all(box.overlap(other) <= most_overlap for other in kept):
-            kept.append(box)
-    return kept
+        if all(box.overlap(other) <= most_overlap for other in distinct):
+            distinct.append(box)
+    return distinct

@@ -1,7 +1,7 @@
 """Finding and recognising the toys of the demo world: what stands in for a detector of phrases and of faces.
 
 The networks are small and trained (`research/finder.py`); they know nothing but the demo's pictures.
-Axis legend: B pictures, H W pixels; pictures are [B, 3, H, W] in 0..1.
+Pictures are [B, 3, H, W] in 0..1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         return self.head(torch.cat((features.mean(dim=(2, 3)), features.amax(dim=(2, 3))), dim=1))
 
 
-class Segmenter(nn.Module):
+class ToySegmenter(nn.Module):
     """Logits [B, 1, H, W] of the subjects' mask, from quarter-size features with one skip."""
 
     def __init__(self):
@@ -75,7 +75,7 @@ class Finder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embedder, self.segmenter, self.classifier = Trunk(FEATURES), Segmenter(), Trunk(len(SHAPES))
+        self.embedder, self.segmenter, self.classifier = Trunk(FEATURES), ToySegmenter(), Trunk(len(SHAPES))
 
     def embed(self, square: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Raw embeddings [B, FEATURES] of the toys that ``mask`` [B, 1, H, W] shows."""

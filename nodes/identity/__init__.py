@@ -1,4 +1,4 @@
 """InstantID: a face's embedding to tokens, keys and values; faces, their choice and their keypoint picture; the nodes.
 
-Letters: K identities, B batch rows, L tokens of a layer, T face tokens (16), D a layer's channels.
+Letters of axes and meanings of words are in docs/architecture.md.
 """

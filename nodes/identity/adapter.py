@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class KeysValues:
-    """One identity's keys and values for every layer in `in_file_order`: two lists of [T, D]."""
+    """One identity's keys and values for every layer in `in_file_order`: two lists of [F, D]."""
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
@@ -73,7 +73,7 @@ class Adapter(nn.Module):
 
     @torch.no_grad()
     def tokens(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Face tokens [T, width] of an embedding [E], raw as the recogniser gives it, not normalised."""
+        """Face tokens [F, width] of an embedding [E], raw as the recogniser gives it, not normalised."""
         if embedding.shape != (self.embedding,):
             raise ValueError(
                 f"InstantID: the identity's embedding has shape {tuple(embedding.shape)}, but the adapter needs "
@@ -88,7 +88,7 @@ class Adapter(nn.Module):
 
     @torch.no_grad()
     def keys_values(self, tokens: torch.Tensor) -> KeysValues:
-        """What every layer attends to for ``tokens`` [T, width]: all projections of an identity, done once."""
+        """What every layer attends to for ``tokens`` [F, width]: all projections of an identity, done once."""
         pairs = self._pairs()
         return KeysValues(tuple(p.to_k_ip(tokens) for p in pairs), tuple(p.to_v_ip(tokens) for p in pairs))
 

@@ -81,7 +81,7 @@ def choose(faces: Sequence[Face], choice: Choice, node: str, picture: str) -> Fa
 
 
 def inside(faces: Sequence[Face], mask: torch.Tensor) -> list[Face]:
-    """The faces whose centre is white (over one half) in a mask [h, w] of their picture, of any size."""
+    """The faces whose centre is white (over one half) in a mask [H, W] of their picture, of any size."""
     height, width = mask.shape
 
     def covered(face: Face) -> bool:
@@ -92,7 +92,7 @@ def inside(faces: Sequence[Face], mask: torch.Tensor) -> list[Face]:
 
 
 def choose_inside(faces: Sequence[Face], mask: torch.Tensor, choice: Choice, node: str, picture: str, place: str) -> Face:
-    """As `choose`, among the faces inside a mask [h, w]. picture, place: names of the picture and the mask, for errors."""
+    """As `choose`, among the faces inside a mask [H, W]. picture, place: names of the picture and the mask, for errors."""
     covered = inside(faces, mask)
     if not covered:
         raise ValueError(

@@ -5,24 +5,22 @@ InstantID: out = Attention(q, K_text, V_text) + weight * Attention(q, K_face, V_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 
+from ..joint.coupling import Attend
 from .adapter import KeysValues
-
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Attention of queries [B, L, D] to keys and values [B, T, D]: [B, L, D]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
     """One identity as the UNet and the ControlNet take it.
 
-    tokens, null_tokens: [T, width] of the face, and of no face. present, absent: their keys and values.
+    tokens, null_tokens: [F, width] of the face, and of no face. present, absent: their keys and values.
     """
 
     tokens: torch.Tensor
@@ -33,7 +31,7 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """An identity on a model. mask: [M, H, W] in 0..1, 1 = acts here, one for all rows or one a row (in turn), or None.
+    """An identity on a model. mask: [P, H, W] in 0..1, 1 = acts here, one for all rows or one a row (in turn), or None.
 
     start, end: shares of the schedule in 0..1, 0 = pure noise.
     """
@@ -68,7 +66,7 @@ def add_identities(
 ) -> torch.Tensor:
     """What a layer gives with identities: ``out`` [B, L, D], its attention to the text, plus each face's share.
 
-    faces: for each identity its keys and values [B, T, D] and its weights, broadcast to [B, L, 1].
+    faces: for each identity its keys and values [B, F, D] and its weights, broadcast to [B, L, 1].
     """
     for k, v, weight in faces:
         out = out + weight * attend(q, k, v)

@@ -16,7 +16,7 @@ def choose_in_pictures(node: str, analysis, pictures: list[torch.Tensor], choice
 
 
 def masks_of(concept: int, masks: torch.Tensor, pictures: int) -> torch.Tensor:
-    """One concept's masks [B, h, w], counted from 1, of those of all K concepts of B ``pictures`` [B K, h, w]."""
+    """One concept's masks [B, H, W], counted from 1, of those of all K concepts of B ``pictures`` [B K, H, W]."""
     count, rest = divmod(len(masks), pictures)
     if rest or concept > count:
         raise ValueError(
@@ -29,7 +29,7 @@ def masks_of(concept: int, masks: torch.Tensor, pictures: int) -> torch.Tensor:
 def choose_in_masks(
     node: str, analysis, pictures: torch.Tensor, masks: torch.Tensor, choice: Choice, place: str = ""
 ) -> list[Face | None]:
-    """The face that is meant inside each mask [M, h, w] of pictures [B, H, W, 3]; a single one of either serves for all.
+    """The face that is meant inside each mask [P, H, W] of pictures [B, H, W, 3]; a single one of either serves for all.
 
     None for a mask that is black everywhere: that of an empty concept. place: names the mask in errors.
     """

@@ -63,9 +63,9 @@ class Layout:
 class JointSet:
     """A joint set: where its rows are, and the references as the sampler must see them.
 
-    references: clean latents as the VAE gives them: [R, C, H, W], shown in every set, or [S * R, C, H, W], each
+    references: clean latents as the VAE gives them: [R, C, h, w], shown in every set, or [S * R, C, h, w], each
     set's own. noise: one fixed epsilon a
-    reference and set, [S, R, C, H, W]. key: names this set in its conditioning, so that another
+    reference and set, [S, R, C, h, w]. key: names this set in its conditioning, so that another
     set's conditioning is noticed.
     """
 
@@ -75,16 +75,16 @@ class JointSet:
     key: str
 
     def reference_latents(self) -> torch.Tensor:
-        """The clean latents of every reference row, [S * R, C, H, W], in row order."""
+        """The clean latents of every reference row, [S * R, C, h, w], in row order."""
         own = len(self.references) == self.layout.sets * self.layout.references
         return self.references if own else self.references.repeat(self.layout.sets, 1, 1, 1)
 
     def reference_noise(self) -> torch.Tensor:
-        """The epsilon of every reference row, [S * R, C, H, W], in row order."""
+        """The epsilon of every reference row, [S * R, C, h, w], in row order."""
         return self.noise.flatten(0, 1)
 
     def latent(self) -> torch.Tensor:
-        """The batch a sampler starts from, [B, C, H, W]: zeros to generate, clean latents to keep."""
+        """The batch a sampler starts from, [B, C, h, w]: zeros to generate, clean latents to keep."""
         latent = self.references.new_zeros((self.layout.rows, *self.references.shape[1:]))
         latent[self.layout.reference_rows] = self.reference_latents()
         return latent

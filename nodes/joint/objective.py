@@ -1,7 +1,4 @@
-"""JeDi's training objective on sets of pictures (equations 1 and 2).
-
-Axis legend: S sets, N pictures in a set, B = S * N rows (set-major), C H W latent.
-"""
+"""JeDi's training objective on sets of pictures (equations 1 and 2)."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(x [B, C or 2 C + 1, H, W], timestep [B]) -> the noise in it [B, C, H, W]: any model with its texts bound to it."""
+"""(x [B, C or 2 C + 1, h, w], timestep [B]) -> the noise in it [B, C, h, w]: any model with its texts bound to it."""
 
 
 def sd_alphas_cumprod(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> torch.Tensor:
@@ -23,15 +20,15 @@ def sd_alphas_cumprod(steps: int = 1000, first: float = 0.00085, last: float = 0
 def reference_input(latents: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:
     """Reference and mask channels of a JeDi model: x0 * (1 - M) and M (the supplement's listing).
 
-    latents: clean latents [B, C, H, W]. missing: M, [B], 1 where a picture must be generated.
-    Returns [B, C + 1, H, W]. Departure: equation 2 prints x * M; the listing and the text say 1 - M.
+    latents: clean latents [B, C, h, w]. missing: M, [B], 1 where a picture must be generated.
+    Returns [B, C + 1, h, w]. Departure: equation 2 prints x * M; the listing and the text say 1 - M.
     """
     mask = missing.to(latents)[:, None, None, None]
     return torch.cat((latents * (1 - mask), mask.expand(-1, 1, *latents.shape[-2:])), dim=1)
 
 
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:
-    """x_t = sqrt(a) x0 + sqrt(1 - a) eps, for latents and noise [B, C, H, W] and a [B]."""
+    """x_t = sqrt(a) x0 + sqrt(1 - a) eps, for latents and noise [B, C, h, w] and a [B]."""
     a = alphas_cumprod.to(latents)[:, None, None, None]
     return a.sqrt() * latents + (1 - a).sqrt() * noise
 
@@ -39,21 +36,21 @@ def add_noise(latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.
 def draw(sets: int, pictures: int, steps: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One draw of what equation 2 takes the expectation over, besides the noise.
 
-    Returns timesteps [B] (one a set), missing [B] (Bernoulli(0.5), a row each) and caption-kept [B]
+    Returns timesteps [B] (one a set), missing [B] (Bernoulli(0.5), a row each) and captioned [B]
     (0 for a whole set with probability 0.1, so that guidance has a null text to start from).
     """
     timestep = torch.randint(steps, (sets,), generator=generator).repeat_interleave(pictures)
     missing = torch.bernoulli(torch.full((sets * pictures,), 0.5), generator=generator)
-    kept = (torch.rand(sets, generator=generator) >= 0.1).float().repeat_interleave(pictures)
-    return timestep, missing, kept
+    captioned = (torch.rand(sets, generator=generator) >= 0.1).float().repeat_interleave(pictures)
+    return timestep, missing, captioned
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Sets of pictures, and one draw of everything that equation 2 takes the expectation over.
 
-    latents: clean, [B, C, H, W]. noise: like them, one epsilon a picture. alphas_cumprod, timestep: [B], one a set. missing:
-    M, [B], 1 where a picture must be generated. caption_kept: [B], 0 where the set has no text.
+    latents: clean, [B, C, h, w]. noise: like them, one epsilon a picture. alphas_cumprod, timestep: [B], one a set. missing:
+    M, [B], 1 where a picture must be generated. captioned: [B], 0 where the set has no text.
     """
 
     latents: torch.Tensor
@@ -61,19 +58,19 @@ class Batch:
     alphas_cumprod: torch.Tensor
     timestep: torch.Tensor
     missing: torch.Tensor
-    caption_kept: torch.Tensor
+    captioned: torch.Tensor
 
     def model_input(self, references: bool) -> torch.Tensor:
-        """The noised latents [B, C, H, W], with ``references`` followed by `reference_input` [B, C + 1, H, W]."""
+        """The noised latents [B, C, h, w], with ``references`` followed by `reference_input` [B, C + 1, h, w]."""
         noisy = add_noise(self.latents, self.noise, self.alphas_cumprod)
         return torch.cat((noisy, reference_input(self.latents, self.missing)), dim=1) if references else noisy
 
 
 def draw_batch(latents: torch.Tensor, pictures: int, alphas_cumprod: torch.Tensor, generator: torch.Generator) -> Batch:
-    """A draw for sets of ``pictures`` pictures, latents [B, C, H, W]. alphas_cumprod: the schedule, [steps]."""
-    timestep, missing, kept = draw(latents.shape[0] // pictures, pictures, len(alphas_cumprod), generator)
+    """A draw for sets of ``pictures`` pictures, latents [B, C, h, w]. alphas_cumprod: the schedule, [steps]."""
+    timestep, missing, captioned = draw(latents.shape[0] // pictures, pictures, len(alphas_cumprod), generator)
     noise = torch.randn(latents.shape, generator=generator)
-    return Batch(latents, noise, alphas_cumprod[timestep], timestep, missing, kept)
+    return Batch(latents, noise, alphas_cumprod[timestep], timestep, missing, captioned)
 
 
 def loss(denoise: Denoise, batch: Batch, references: bool = True) -> torch.Tensor:

@@ -47,7 +47,7 @@ class Reference:
 
 
 def blank(picture: torch.Tensor, mask: torch.Tensor, background: float) -> torch.Tensor:
-    """Keep ``picture`` [H, W, 3] where ``mask`` [h, w] is 1 and show ``background`` where it is 0."""
+    """Keep ``picture`` [H, W, 3] where ``mask`` [H, W] of any size is 1 and show ``background`` where it is 0."""
     mask = F.interpolate(mask[None, None].to(picture), picture.shape[:2], mode="bilinear", antialias=True)[0, 0, ..., None]
     return picture * mask + background * (1 - mask)
 
@@ -57,7 +57,7 @@ def gather(
 ) -> tuple[Reference, ...]:
     """References from pictures [H, W, 3 or 4] in 0..1, as many captions, and no masks, one or as many.
 
-    masks: [h, w], 1 = subject, of any size; they blank the background. An alpha channel does the same.
+    masks: [H, W], 1 = subject, of any size; they blank the background. An alpha channel does the same.
     """
     count = len(pictures)
     if not count:
@@ -75,15 +75,15 @@ def gather(
                 "White marks the subject; disconnect `masks`, or switch `invert_masks` for a mask from Load Image."
             )
     level = BACKGROUNDS[background]
-    kept = []
+    gathered = []
     for number, picture in enumerate(pictures):
         colour = picture[..., :3] if picture.shape[-1] > 1 else picture.expand(-1, -1, 3)
         if picture.shape[-1] == 4:
             colour = blank(colour, picture[..., 3], level)
         if masks:
             colour = blank(colour, masks[number], level)
-        kept.append(Reference(colour, captions[number], fit, level))
-    return tuple(kept)
+        gathered.append(Reference(colour, captions[number], fit, level))
+    return tuple(gathered)
 
 
 def _resize(picture: torch.Tensor, width: int, height: int) -> torch.Tensor:

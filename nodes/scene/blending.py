@@ -22,13 +22,13 @@ CONTINUE_FROM = (BLEND, OWN)
 """What concept branches continue from: one shared x, or each from its own Z^i (the listing)."""
 
 Predict = Callable[[list[torch.Tensor], torch.Tensor], Sequence[torch.Tensor]]
-"""(K + 1 latents [B, C, H, W], noise level) -> K + 1 denoised predictions."""
+"""(K + 1 latents [B, C, h, w], noise level) -> K + 1 denoised predictions."""
 Report = Callable[[int, torch.Tensor, torch.Tensor], None]
 """(step from 0, Z_{j+1}, blended denoised predictions)."""
 
 
 def blend(latents: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-    """Equation 8: M_BG Z' + sum M_i Z^i. weights: [K + 1, B or 1, 1, H, W], the background's first, summing to one."""
+    """Equation 8: M_BG Z' + sum M_i Z^i. weights: [K + 1, B or 1, 1, h, w], the background's first, summing to one."""
     total = latents[0] * weights[0].to(latents[0])
     for latent, weight in zip(latents[1:], weights[1:], strict=True):
         total = total + latent * weight.to(latent)
@@ -48,7 +48,7 @@ def multi_concept(
     last_steps: int,
     report: Report | None = None,
 ) -> torch.Tensor:
-    """Algorithm 1, stage 2: Z_0 [B, C, H, W] from the noise Z'_t [B, C, H, W].
+    """Algorithm 1, stage 2: Z_0 [B, C, h, w] from the noise Z'_t [B, C, h, w].
 
     sigmas: [t + 1], falling. weights: as in `blend`. last_steps: S; in the last S steps (j < S) the background goes on
     from its own Z'_{j+1}, as stage 2 last wrote it, and before them from the blend Z_{j+1}. Concepts always go on
@@ -71,7 +71,7 @@ def multi_concept(
 
 
 def weights_of_masks(masks: Sequence[torch.Tensor], rows: int, height: int, width: int, feather: float) -> torch.Tensor:
-    """Weights [K + 1, rows or 1, 1, H, W] on the latent grid, the background's first, of one mask a concept.
+    """Weights [K + 1, rows or 1, 1, h, w] on the latent grid, the background's first, of one mask a concept.
 
     masks: K of [1 or rows, any height, any width], 0 to 1; sizes may differ. Where masks meet, the one that is
     listed first keeps its share and the others get what is left. feather: standard deviation of the blur, in latent
@@ -96,7 +96,7 @@ def weights_of_masks(masks: Sequence[torch.Tensor], rows: int, height: int, widt
 
 
 def background_first(own: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """M_i [B, K, H, W] and M_BG [B, 1, H, W] as `blend` takes them: [K + 1, B, 1, H, W]."""
+    """M_i [B, K, h, w] and M_BG [B, 1, h, w] as `blend` takes them: [K + 1, B, 1, h, w]."""
     return torch.cat((background, own), dim=1).movedim(1, 0)[:, :, None]
 
 

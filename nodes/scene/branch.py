@@ -18,7 +18,7 @@ MOST_CONCEPTS = 16
 class Branch:
     """A concept: CONDITIONING lists, and its model (a ModelPatcher; None is the background's).
 
-    mask: [1 or B, h, w], 0 to 1, where it is in the picture; None if the scene knows. joint_set: of a model
+    mask: [1 or B, H, W], 0 to 1, where it is in the picture; None if the scene knows. joint_set: of a model
     that went through JeDi: the scene's pictures are the set's generated rows. identity: who it is, beside what its
     model brings.
     """

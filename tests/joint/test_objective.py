@@ -25,11 +25,11 @@ def test_the_schedule_is_stable_diffusions():
 
 
 def test_a_set_shares_its_timestep_and_its_dropped_caption_and_half_of_the_references_are_given():
-    timestep, missing, kept = objective.draw(2000, 3, 1000, torch.Generator().manual_seed(2))
-    for shared in (timestep, kept):
+    timestep, missing, captioned = objective.draw(2000, 3, 1000, torch.Generator().manual_seed(2))
+    for shared in (timestep, captioned):
         assert (shared.view(-1, 3) == shared.view(-1, 3)[:, :1]).all()
     assert abs(missing.mean().item() - 0.5) < 0.03
-    assert abs(1 - kept.mean().item() - 0.1) < 0.03
+    assert abs(1 - captioned.mean().item() - 0.1) < 0.03
     assert timestep.min() < 50 and timestep.max() > 950
 
 
@@ -63,7 +63,7 @@ def test_a_batch_is_drawn_in_the_order_that_seeds_were_used_with():
     latents, schedule = torch.zeros(4, 4, 2, 2), objective.sd_alphas_cumprod().float()
     batch = objective.draw_batch(latents, 2, schedule, torch.Generator().manual_seed(4))
     generator = torch.Generator().manual_seed(4)
-    timestep, missing, kept = objective.draw(2, 2, len(schedule), generator)
+    timestep, missing, captioned = objective.draw(2, 2, len(schedule), generator)
     assert torch.equal(batch.noise, torch.randn(latents.shape, generator=generator))
-    for one, other in ((batch.timestep, timestep), (batch.missing, missing), (batch.caption_kept, kept)):
+    for one, other in ((batch.timestep, timestep), (batch.missing, missing), (batch.captioned, captioned)):
         assert torch.equal(one, other)

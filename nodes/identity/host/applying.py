@@ -22,7 +22,7 @@ def add_to_model(
 ):
     """A clone of the ModelPatcher ``model`` with one more identity on it; the one given stays as it was.
 
-    start, end: shares of the schedule in 0..1. mask: [M, H, W] in 0..1, where it acts, one for all rows or one each.
+    start, end: shares of the schedule in 0..1. mask: [P, H, W] in 0..1, where it acts, one for all rows or one each.
     Raises ValueError where the adapter does not fit the model, or the mask is black everywhere.
     """
     adapters.check_layers(adapter.adapter.channels, cross_attention_layers(model))
@@ -45,16 +45,16 @@ def add_control(
 ) -> list[list]:
     """Copies of two CONDITIONING lists with the face ControlNet on them: the person's face, and nobody's.
 
-    keypoints: pictures [M, H, W, 3] in 0..1, one for all rows or one each. The rest as in `add_to_model`.
+    keypoints: pictures [P, H, W, 3] in 0..1, one for all rows or one each. The rest as in `add_to_model`.
     """
     face_control.check(control_net, adapter.width)
     mask, hint = _as_masks("Identity ControlNet", mask), keypoints[..., :3].movedim(-1, 1)
-    each = [face_control.Face(tokens, hint, mask) for tokens in files.face_tokens(adapter, identity)]
+    each = [face_control.ControlFace(tokens, hint, mask) for tokens in files.face_tokens(adapter, identity)]
     return face_control.apply((positive, negative), control_net, strength, start, end, each)
 
 
 def _as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
-    """[M, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
+    """[P, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
     if mask is None:
         return None
     mask = mask.reshape(-1, *mask.shape[-2:]).cpu()

@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from ...host import chunk_tags
 
 KEY = "same_subject_face_{}"
-"""Key of the chunk tag with the `Face` of the face ControlNet with this number in its chain."""
-PLACES = ("input", "middle", "output")
+"""Key of the chunk tag with the `ControlFace` of the face ControlNet with this number in its chain."""
+BLOCK_GROUPS = ("input", "middle", "output")
 
 
 @dataclass(frozen=True, eq=False)
-class Face:
+class ControlFace:
     """What a face ControlNet gets for one entry of the conditioning.
 
-    tokens: [T, width]. hint: keypoint pictures [M, 3, H, W] in 0..1, one for all rows or one a row (in turn).
-    mask: [M, h, w], 1 = the net acts here, or None for everywhere.
+    tokens: [F, width]. hint: keypoint pictures [P, 3, H, W] in 0..1, one for all rows or one a row (in turn).
+    mask: [P, H, W], 1 = the net acts here, or None for everywhere.
     """
 
     tokens: torch.Tensor
@@ -54,14 +54,14 @@ class FaceControlNet(comfy.controlnet.ControlNet):
         control.control_model, control.control_model_wrapped = loaded.control_model, loaded.control_model_wrapped
         loaded.copy_to(control)
         control.number = getattr(loaded, "number", 0)
-        control.kept = {}
+        control.cache = {}
         return control
 
     def copy(self) -> FaceControlNet:
         return FaceControlNet.of(self)
 
     def cleanup(self) -> None:
-        self.kept.clear()
+        self.cache.clear()
         super().cleanup()
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
@@ -82,11 +82,11 @@ class FaceControlNet(comfy.controlnet.ControlNet):
         if own is None:
             return previous
         if any(face.mask is not None for face in faces):
-            own = {place: [self._masked(faces, residual) for residual in own.get(place, ())] for place in PLACES}
+            own = {place: [self._masked(faces, residual) for residual in own.get(place, ())] for place in BLOCK_GROUPS}
         return own if previous is None else _sum(own, previous)
 
-    def _batch(self, faces: Sequence[Face], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [B, T, width] and hints [B, 3, H, W] for latents ``x``, made once a run."""
+    def _batch(self, faces: Sequence[ControlFace], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [B, F, width] and hints [B, 3, H, W] for latents ``x``, made once a run."""
         rows, width, height = len(x) // len(faces), x.shape[3] * self.compression_ratio, x.shape[2] * self.compression_ratio
         dtype = self.manual_cast_dtype or self.control_model.dtype
 
@@ -98,7 +98,7 @@ class FaceControlNet(comfy.controlnet.ControlNet):
 
         return self._keep((*faces, rows, width, height, x.device), make)
 
-    def _masked(self, faces: Sequence[Face], residual: torch.Tensor | None) -> torch.Tensor | None:
+    def _masked(self, faces: Sequence[ControlFace], residual: torch.Tensor | None) -> torch.Tensor | None:
         if residual is None:
             return None
         rows, size = len(residual) // len(faces), residual.shape[-2:]
@@ -111,12 +111,14 @@ class FaceControlNet(comfy.controlnet.ControlNet):
         return residual * self._keep((*faces, rows, *size, residual.device, residual.dtype), make)
 
     def _keep(self, key: tuple, make: Callable):
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
 
 
-def apply(conditionings: Sequence[list], loaded, strength: float, start: float, end: float, faces: Sequence[Face]) -> list[list]:
+def apply(
+    conditionings: Sequence[list], loaded, strength: float, start: float, end: float, faces: Sequence[ControlFace]
+) -> list[list]:
     """Copies of CONDITIONING lists with a face ControlNet on every entry; ``faces``: that of each list.
 
     Lists that had the same ControlNet, or none, share one object, so that the host runs them in one batch.
@@ -138,7 +140,7 @@ def apply(conditionings: Sequence[list], loaded, strength: float, start: float, 
     return result
 
 
-def faces_of(values: dict) -> list[Face]:
+def faces_of(values: dict) -> list[ControlFace]:
     """The faces of the face ControlNets on a conditioning entry."""
     return [tag.cond for key, tag in values.get("model_conds", {}).items() if key.startswith(KEY.format(""))]
 
@@ -178,7 +180,7 @@ def check(loaded, width: int) -> None:
 def _sum(own: dict, previous: dict) -> dict:
     """Residuals of two ControlNets, place by place."""
     total = {}
-    for place in PLACES:
+    for place in BLOCK_GROUPS:
         ours, theirs = list(own.get(place, ())), list(previous.get(place, ()))
         length = max(len(ours), len(theirs))
         ours, theirs = (part + [None] * (length - len(part)) for part in (ours, theirs))

@@ -123,7 +123,7 @@ def project(loaded: LoadedAdapter, identity: Identity) -> Projection:
 
 
 def face_tokens(loaded: LoadedAdapter, identity: Identity) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens [T, width] of an identity and of no identity, for the ControlNet."""
+    """Tokens [F, width] of an identity and of no identity, for the ControlNet."""
     comfy.model_management.load_models_gpu([loaded.patcher], force_full_load=True)
     to = comfy.model_management.intermediate_device()
     return loaded.adapter.tokens(identity.embedding).to(to), loaded.adapter.null_tokens().to(to)

@@ -32,12 +32,12 @@ class IdentityRun:
     height: int
     width: int
     windows: dict[Placement, tuple[float, float]]
-    kept: dict[tuple, Any] = field(default_factory=dict)
+    cache: dict[tuple, Any] = field(default_factory=dict)
 
     def keep(self, key: tuple, make: Callable[[], Any]) -> Any:
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class IdentityCall:
         return found
 
     def _keys_values(self, slot: Slot, layer: int, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B, T, D] each. A chunk without an identity gets another's keys, to which its weight is 0."""
+        """[B, F, D] each. A chunk without an identity gets another's keys, to which its weight is 0."""
         some = next(entry for entry in slot if entry is not None)
         chosen = [placement.keys_values(present) for placement, present in (entry or some for entry in slot)]
         k, v = (
@@ -160,7 +160,7 @@ class IdentitySampling:
 
 
 def call_of(chunks: Sequence[IdentityChunk], x: torch.Tensor, sigma: torch.Tensor) -> IdentityCall:
-    """What a call of the UNet on ``x`` [B, C, H, W] at ``sigma`` [B] is about. Windows become factors on the device."""
+    """What a call of the UNet on ``x`` [B, C, h, w] at ``sigma`` [B] is about. Windows become factors on the device."""
     run, rows = chunks[0].run, len(x) // len(chunks)
     if tuple(x.shape[-2:]) != (run.height, run.width) and any(one.mask is not None for c in chunks for one in c.identities):
         raise ValueError(
@@ -181,11 +181,11 @@ def _gate(slot: Slot, run: IdentityRun, rows: int, sigma: torch.Tensor) -> torch
     if not any(bounds):
         return None
     bounds = [bound or (float("inf"), float("-inf")) for bound in bounds]
-    kept = run.keep(
+    limits = run.keep(
         (slot, rows, sigma.device),
         lambda: torch.tensor(bounds, dtype=torch.float32).repeat_interleave(rows, dim=0).to(sigma.device),
     )
-    return ((sigma <= kept[:, 0]) & (sigma >= kept[:, 1]))[:, None, None]
+    return ((sigma <= limits[:, 0]) & (sigma >= limits[:, 1]))[:, None, None]
 
 
 class IdentityAttention:

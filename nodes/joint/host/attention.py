@@ -62,8 +62,8 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
         chunks = len(list(group))
         rows = slice(start * layout.rows, (start + chunks) * layout.rows)
         part = (q[rows], k[rows], v[rows])
-        kept = extra_options["cond_or_uncond"][start : start + chunks]
-        attend = _kernel({**extra_options, "cond_or_uncond": kept}, previous)
+        cond_or_uncond = extra_options["cond_or_uncond"][start : start + chunks]
+        attend = _kernel({**extra_options, "cond_or_uncond": cond_or_uncond}, previous)
         outputs.append(coupling.couple_as(view, *part, layout.pictures, layout.references, attend))
         start += chunks
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)

@@ -57,7 +57,7 @@ def check_latents(model, joint_set: JointSet) -> None:
 
 
 def reference_channels(joint_set: JointSet, model, order: str) -> torch.Tensor:
-    """Reference and mask channels with every reference given: [B, C + 1, H, W], in the UNet's order.
+    """Reference and mask channels with every reference given: [B, C + 1, h, w], in the UNet's order.
 
     The host scales the latents that it feeds itself, but not these, so they are scaled here.
     """
@@ -81,9 +81,9 @@ def without_references(channels: torch.Tensor, null: list[bool], order: str, lit
     channels = channels.unflatten(0, (len(null), -1)).clone()
     chosen = torch.tensor(null)
     mask = slice(0, 1) if order == settings.CHANNEL_ORDERS[1] else slice(-1, None)
-    kept = channels[:, :, mask].clone()
+    shown = channels[:, :, mask].clone()
     channels[chosen] = 0
-    channels[:, :, mask] = kept
+    channels[:, :, mask] = shown
     if not literal:
         channels[chosen, :, mask] = 1
     return channels.flatten(0, 1)

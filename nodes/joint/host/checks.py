@@ -18,7 +18,7 @@ MOST_ROUNDING = 0.03
 
 
 def check_latent(latent: torch.Tensor, joint_set: JointSet) -> None:
-    """Raise unless ``latent`` [B, C, H, W], unscaled, holds this set's references in this set's rows."""
+    """Raise unless ``latent`` [B, C, h, w], unscaled, holds this set's references in this set's rows."""
     layout, references = joint_set.layout, joint_set.references
     if latent.is_nested or latent.ndim != 4 or latent.shape[0] != layout.rows:
         given = "a nested batch" if latent.is_nested else f"{latent.shape[0]} rows"

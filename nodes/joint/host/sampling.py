@@ -142,12 +142,12 @@ class JointSampling:
         if not control:
             return control
         layout = self.joint_set.layout
-        kept = torch.ones(layout.rows)
-        kept[layout.reference_rows] = 0
+        acts = torch.ones(layout.rows)
+        acts[layout.reference_rows] = 0
 
         def masked(residual):
             if residual is None or residual.shape[0] % layout.rows:
                 return residual
-            return residual * kept.repeat(residual.shape[0] // layout.rows).to(residual)[:, None, None, None]
+            return residual * acts.repeat(residual.shape[0] // layout.rows).to(residual)[:, None, None, None]
 
         return {place: [masked(residual) for residual in residuals] for place, residuals in control.items()}

@@ -16,19 +16,19 @@ from ...host import chunk_tags
 from ...identity.host import face_control
 
 TAG = "same_subject_branch"
-"""Key of the chunk tag with the `Chunk`."""
+"""Key of the chunk tag with the `BranchChunk`."""
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
-    """Whose a chunk is: the branch, the place of its conditioning among those that the branch asked for, its ControlNet."""
+class BranchChunk:
+    """Whose a chunk is: the branch, the position of its conditioning among those that the branch asked for, its ControlNet."""
 
     branch: int
-    place: int
+    position: int
     control: object | None
 
 
-def latents_of(chunks: Sequence[Chunk], x: torch.Tensor, latents: dict[int, torch.Tensor] | None) -> torch.Tensor:
+def latents_of(chunks: Sequence[BranchChunk], x: torch.Tensor, latents: dict[int, torch.Tensor] | None) -> torch.Tensor:
     """What these chunks are predicted from: their branches' latents, or ``x`` if all branches have the same (None)."""
     if latents is None:
         return x
@@ -52,12 +52,12 @@ class Controls:
         self._face_keys = frozenset[str]().union(*faces.values())
         self._for_faces = _Control(next(iter(faces)), latents) if faces else None
 
-    def tagged(self, entry: dict, branch: int, place: int) -> dict:
-        """A copy of a conditioning entry with its `Chunk`, and with the ControlNet that the host is to see."""
+    def tagged(self, entry: dict, branch: int, position: int) -> dict:
+        """A copy of a conditioning entry with its `BranchChunk`, and with the ControlNet that the host is to see."""
         control = entry.get("control")
         if control is not None:
             control = self._alike.setdefault(_kind(control), control)
-        entry = chunk_tags.tagged(entry, TAG, Chunk(branch, place, control))
+        entry = chunk_tags.tagged(entry, TAG, BranchChunk(branch, position, control))
         keys = face_control.keys(control)
         if self._for_faces is not None and keys is not None:
             for key in self._face_keys - keys:
@@ -95,17 +95,17 @@ class _Control:
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
         chunks = cond[TAG]
-        places: dict = {}
-        for place, chunk in enumerate(chunks):
+        positions: dict = {}
+        for position, chunk in enumerate(chunks):
             if chunk.control is not None:
-                places.setdefault(chunk.control, []).append(place)
+                positions.setdefault(chunk.control, []).append(position)
         found = []
-        for control, mine in places.items():
+        for control, mine in positions.items():
             if self._device is not None:
                 control = control.get_instance_for_device(self._device)
             some = {key: _part(value, mine, len(chunks), len(x_noisy)) for key, value in cond.items()}
             x, sigma = (_part(value, mine, len(chunks), len(x_noisy)) for value in (x_noisy, t))
-            options = {**transformer_options, "cond_or_uncond": [chunk.place for chunk in some[TAG]]}
+            options = {**transformer_options, "cond_or_uncond": [chunk.position for chunk in some[TAG]]}
             residuals = control.get_control(latents_of(some[TAG], x, self._latents), sigma, some, len(mine), options)
             if residuals is not None:
                 found.append((mine, residuals))
@@ -114,15 +114,15 @@ class _Control:
         return _whole(found, len(chunks)) if found else None
 
 
-def _part(value, places: list[int], chunks: int, rows: int):
-    """Of a value for ``rows`` rows, or with a tag for each of ``chunks`` chunks, that of the chunks at these places."""
-    if len(places) == chunks:
+def _part(value, positions: list[int], chunks: int, rows: int):
+    """Of a value for ``rows`` rows, or with a tag for each of ``chunks`` chunks, that of the chunks at these positions."""
+    if len(positions) == chunks:
         return value
     if isinstance(value, tuple) and len(value) == chunks:
-        return tuple(value[place] for place in places)
+        return tuple(value[position] for position in positions)
     if torch.is_tensor(value) and value.ndim and len(value) == rows:
         each = value.chunk(chunks)
-        return torch.cat([each[place] for place in places])
+        return torch.cat([each[position] for position in positions])
     return value
 
 
@@ -132,10 +132,10 @@ def _whole(found: list[tuple[list[int], dict]], chunks: int) -> dict:
     The UNet takes residuals from the end of each list.
     """
     whole = {}
-    for name in face_control.PLACES:
-        lists = [(places, list(residuals.get(name, ()))[::-1]) for places, residuals in found]
+    for name in face_control.BLOCK_GROUPS:
+        lists = [(positions, list(residuals.get(name, ()))[::-1]) for positions, residuals in found]
         longest = max(len(own) for _, own in lists)
-        layers = [[(places, own[layer]) for places, own in lists if layer < len(own)] for layer in range(longest)]
+        layers = [[(positions, own[layer]) for positions, own in lists if layer < len(own)] for layer in range(longest)]
         whole[name] = [_layer(parts, chunks) for parts in layers][::-1]
     return whole
 
@@ -143,10 +143,10 @@ def _whole(found: list[tuple[list[int], dict]], chunks: int) -> dict:
 def _layer(parts: list[tuple[list[int], torch.Tensor | None]], chunks: int) -> torch.Tensor | None:
     """The residual of one layer for all chunks."""
     each: list = [None] * chunks
-    for places, residual in parts:
+    for positions, residual in parts:
         if residual is not None:
-            for place, rows in zip(places, residual.chunk(len(places)), strict=True):
-                each[place] = rows
+            for position, rows in zip(positions, residual.chunk(len(positions)), strict=True):
+                each[position] = rows
     some = next((rows for rows in each if rows is not None), None)
     if some is None:
         return None

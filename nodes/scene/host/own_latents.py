@@ -12,13 +12,13 @@ from comfy.k_diffusion import sampling as k_diffusion
 from .. import blending
 
 STACKED = "same_subject_stacked"
-"""In the host's transformer options: the guider's x is a stack of the latents of all branches, [(K + 1) B, C, H, W]."""
+"""In the host's transformer options: the guider's x is a stack of the latents of all branches, [(K + 1) B, C, h, w]."""
 
 
 def algorithm_1(sampler, weights: torch.Tensor, last_steps: int) -> comfy.samplers.KSAMPLER:
     """Euler or DDIM of the host as a sampler that runs Algorithm 1 as it is listed. Raises for any other sampler.
 
-    weights: [K + 1, B or 1, 1, H, W], the background's first. last_steps: S.
+    weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S.
     """
     plain = isinstance(sampler, comfy.samplers.KSAMPLER) and sampler.sampler_function is k_diffusion.sample_euler
     if not plain or sampler.extra_options.get("s_churn", 0) > 0:

@@ -31,7 +31,7 @@ class Pool:
     answers: dict[int, list] = field(default_factory=dict)
 
     def step(self, executor, latents: Sequence[torch.Tensor], sigma: torch.Tensor, options: dict, seed) -> list[torch.Tensor]:
-        """K + 1 denoised predictions, each [B, C, H, W]."""
+        """K + 1 denoised predictions, each [B, C, h, w]."""
         results: list = [None] * len(latents)
         for_concepts = {key: options[key] for key in ("disable_cfg1_optimization",) if key in options}
 
@@ -51,14 +51,14 @@ class Pool:
         enter(0)
         return results
 
-    def parts(self, place: int) -> list[torch.Tensor]:
+    def parts(self, position: int) -> list[torch.Tensor]:
         """Each branch's conditional (0) or unconditional (1) prediction, before guidance."""
         if len(self.answers) < 1 + len(self.concepts):
             raise ValueError(
                 "Concept Scene: a CFG++ sampler needs each branch's unconditional prediction, but another node on a model skips "
                 "predictions. Remove that node, or use a sampler without CFG++."
             )
-        own = (self.answers[number][place] for number in sorted(self.answers))
+        own = (self.answers[number][position] for number in sorted(self.answers))
         narrow = [lambda rows: rows, *(concept.narrow for concept in self.concepts)]
         return [one(rows) for one, rows in zip(narrow, own, strict=True)]
 
@@ -118,9 +118,9 @@ def predict_together(asked: dict[int, dict]) -> dict[int, list]:
         return {number: comfy.samplers.calc_cond_batch(first["model"], *alone)}
     own = {number: args["input"] for number, args in asked.items()}
     latents = None if all(x is first["input"] for x in own.values()) else own
-    given = [(number, place, cond) for number, args in asked.items() for place, cond in enumerate(args["conds"])]
+    given = [(number, position, cond) for number, args in asked.items() for position, cond in enumerate(args["conds"])]
     controls = Controls((entry.get("control") for _, _, cond in given for entry in cond or ()), latents)
-    conds = [cond and [controls.tagged(entry, number, place) for entry in cond] for number, place, cond in given]
+    conds = [cond and [controls.tagged(entry, number, position) for entry in cond] for number, position, cond in given]
     options = {**first["model_options"], "model_function_wrapper": _for_chunks(first["model_options"], latents)}
     out = comfy.samplers.calc_cond_batch(first["model"], conds, first["input"], first["sigma"], options)
     answers, start = {}, 0
@@ -140,10 +140,10 @@ def _for_chunks(model_options: dict, latents: dict[int, torch.Tensor] | None) ->
     def call(apply_model, args: dict):
         c = dict(args["c"])
         chunks = c.pop(TAG)
-        x, kept = latents_of(chunks, args["input"], latents), [chunk.place for chunk in chunks]
-        c["transformer_options"] = {**c["transformer_options"], "cond_or_uncond": kept}
+        x, cond_or_uncond = latents_of(chunks, args["input"], latents), [chunk.position for chunk in chunks]
+        c["transformer_options"] = {**c["transformer_options"], "cond_or_uncond": cond_or_uncond}
         if previous is not None:
-            return previous(apply_model, {**args, "input": x, "c": c, "cond_or_uncond": kept})
+            return previous(apply_model, {**args, "input": x, "c": c, "cond_or_uncond": cond_or_uncond})
         return apply_model(x, args["timestep"], **c)
 
     return call

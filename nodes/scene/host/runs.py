@@ -61,7 +61,7 @@ class Scene:
         return model
 
     def weights(self, rows: int, height: int, width: int) -> torch.Tensor:
-        """[K + 1, rows or 1, 1, H, W], the background's first."""
+        """[K + 1, rows or 1, 1, h, w], the background's first."""
         if self.concepts is None:
             masks = [branch.mask for branch in self.branches if branch.mask is not None]  # all of them: `check_places`
             return blending.weights_of_masks(masks, rows, height, width, self.feather)
@@ -133,7 +133,7 @@ class _Concept(comfy.samplers.CFGGuider):
         return rows if self.joint_set is None else rows[self.joint_set.layout.generated_rows]
 
     def predict(self, x: torch.Tensor, sigma: torch.Tensor, options: dict, seed) -> torch.Tensor:
-        """The denoised prediction [B, C, H, W] of a step, as a plain run of this concept makes it."""
+        """The denoised prediction [B, C, h, w] of a step, as a plain run of this concept makes it."""
         wide = self.widen(x)
         return self.narrow(self(wide, sigma[:1].expand(len(wide)), model_options={**self.step_options, **options}, seed=seed))
 
@@ -152,7 +152,7 @@ class _Open(comfy.samplers.Sampler):
 
 @dataclass(frozen=True, eq=False)
 class SceneRun:
-    """A run of a scene. weights: [K + 1, B or 1, 1, H, W], the background's first."""
+    """A run of a scene. weights: [K + 1, B or 1, 1, h, w], the background's first."""
 
     background: comfy.samplers.CFGGuider
     concepts: tuple[_Concept, ...]
@@ -208,7 +208,7 @@ class SceneRun:
         return real_model, conds, models
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
-        """A step: predictions of all branches, blended; stacked [(K + 1) B, C, H, W] if x is a stack of their latents."""
+        """A step: predictions of all branches, blended; stacked [(K + 1) B, C, h, w] if x is a stack of their latents."""
         options = dict(model_options or {})
         inside = options["transformer_options"] = dict(options.get("transformer_options", {}))
         stacked, count = inside.pop(STACKED, False), 1 + len(self.concepts)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from same_subject.nodes.identity.host import face_control
-from same_subject.nodes.identity.host.face_control import Face
+from same_subject.nodes.identity.host.face_control import ControlFace
 from same_subject.tests.tiny import identities
 from same_subject.tests.tiny.identities import conditioning, sample
 from same_subject.tests.tiny.sets import gap
@@ -52,7 +52,7 @@ def apply(control, faces, positive=None, negative=None, strength=0.8, window=(0.
 
 
 def test_its_context_is_the_face_tokens_of_each_branch_in_one_call_a_step(unet, control, tokens, calls):
-    pair = apply(control, [Face(tokens[0], HINT), Face(tokens[1], HINT)])
+    pair = apply(control, [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)])
     assert pair[0][0][1]["control"] is pair[1][0][1]["control"], "one object, so one batch"
     with_face = sample(unet, *pair, rows=2)
     assert [len(context) for context, _ in calls] == [4, 4]
@@ -60,12 +60,12 @@ def test_its_context_is_the_face_tokens_of_each_branch_in_one_call_a_step(unet, 
         assert torch.equal(context, tokens[[1, 1, 0, 0]]), "the host puts the negative branch first"
         assert torch.equal(hint, HINT.expand(4, -1, -1, -1))
     assert gap(with_face, sample(unet, rows=2)) > VISIBLE
-    other = sample(unet, *apply(control, [Face(tokens[2], HINT), Face(tokens[1], HINT)]), rows=2)
+    other = sample(unet, *apply(control, [ControlFace(tokens[2], HINT), ControlFace(tokens[1], HINT)]), rows=2)
     assert gap(with_face, other) > VISIBLE
 
 
 def test_it_equals_the_hosts_own_key_for_a_context_where_that_is_enough(unet, control, tokens):
-    ours = sample(unet, *apply(control, [Face(tokens[0], HINT), Face(tokens[1], HINT)]))
+    ours = sample(unet, *apply(control, [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)]))
     own = [conditioning(number, cross_attn_controlnet=tokens[number][None]) for number in (0, 1)]
     stock = host_nodes.ControlNetApplyAdvanced().apply_controlnet(*own, control, HINT.movedim(1, -1), 0.8, 0.0, 1.0)
     assert gap(ours, sample(unet, *stock)) < ROUNDING
@@ -77,7 +77,7 @@ def test_it_equals_the_hosts_own_key_for_a_context_where_that_is_enough(unet, co
 
 def test_another_controlnet_in_the_chain_keeps_the_text_as_its_context(unet, control, tokens, calls):
     stock = host_nodes.ControlNetApplyAdvanced().apply_controlnet
-    faces = [Face(tokens[0], HINT), Face(tokens[1], HINT)]
+    faces = [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)]
     text = [conditioning(number)[0][0] for number in (0, 1)]
     given = stock(conditioning(0), conditioning(1), control, HINT.movedim(1, -1), 0.5, 0.0, 1.0)
     before = sample(unet, *apply(control, faces, *given), steps=1)
@@ -91,8 +91,8 @@ def test_another_controlnet_in_the_chain_keeps_the_text_as_its_context(unet, con
 
 
 def test_two_faces_in_one_chain_each_reach_their_own(unet, control, tokens, calls):
-    pair = apply(control, [Face(tokens[0], HINT), Face(tokens[1], HINT)])
-    pair = apply(control, [Face(tokens[2], HINT.flip(-1)), Face(tokens[1], HINT.flip(-1))], *pair)
+    pair = apply(control, [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)])
+    pair = apply(control, [ControlFace(tokens[2], HINT.flip(-1)), ControlFace(tokens[1], HINT.flip(-1))], *pair)
     sample(unet, *pair, steps=1)
     assert [torch.equal(context[1], token) for (context, _), token in zip(calls, (tokens[0], tokens[2]), strict=True)] == [
         True,
@@ -103,7 +103,7 @@ def test_two_faces_in_one_chain_each_reach_their_own(unet, control, tokens, call
 
 def test_entries_that_share_it_run_in_one_call_each_with_its_own_face(unet, control, tokens, calls):
     """What a scene of several concepts needs: one call for all branches."""
-    faces = [Face(tokens[0], HINT), Face(tokens[1], HINT.flip(-1)), Face(tokens[2], HINT.flip(-2))]
+    faces = [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT.flip(-1)), ControlFace(tokens[2], HINT.flip(-2))]
     lists = face_control.apply([conditioning(number) for number in range(3)], control, 0.8, 0.0, 1.0, faces)
     together = sample(unet, [*lists[0], *lists[1]], lists[2], steps=1)
     assert len(calls) == 1 and len(calls[0][0]) == 3
@@ -119,7 +119,7 @@ def test_a_mask_limits_where_it_acts(unet, control, tokens):
     def run(*masks):
         pair = None
         for mask in masks:
-            faces = [Face(tokens[number], HINT, mask) for number in (0, 1)]
+            faces = [ControlFace(tokens[number], HINT, mask) for number in (0, 1)]
             pair = apply(control, faces, *(pair or (None, None)))
         return sample(unet, *pair, steps=1)
 
@@ -130,7 +130,7 @@ def test_a_mask_limits_where_it_acts(unet, control, tokens):
 
 
 def test_strength_zero_and_a_window_behind_the_schedule_leave_the_picture_as_it_was(unet, control, tokens):
-    faces = [Face(tokens[0], HINT), Face(tokens[1], HINT)]
+    faces = [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)]
     plain = sample(unet)
     assert gap(sample(unet, *apply(control, faces, strength=0.0)), plain) < ROUNDING
     late = sample(unet, *apply(control, faces, window=(0.9, 1.0)), steps=1)
@@ -140,7 +140,7 @@ def test_strength_zero_and_a_window_behind_the_schedule_leave_the_picture_as_it_
 
 def test_the_conditioning_and_the_loaded_net_stay_as_they_were(control, tokens):
     positive = conditioning(0)
-    apply(control, [Face(tokens[0], HINT), Face(tokens[1], HINT)], positive)
+    apply(control, [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)], positive)
     assert set(positive[0][1]) == {"pooled_output"}
     assert control.cond_hint_original is None and control.previous_controlnet is None
 

@@ -75,7 +75,7 @@ def test_face_controlnets_of_all_concepts_are_one_call(monkeypatch):
     for seed, mask in enumerate(masks):
         generator = torch.Generator().manual_seed(seed)
         hint = torch.rand(1, 3, 64, 64, generator=generator)
-        faces = [face_control.Face(torch.randn(16, identities.WIDTH, generator=generator), hint) for _ in range(2)]
+        faces = [face_control.ControlFace(torch.randn(16, identities.WIDTH, generator=generator), hint) for _ in range(2)]
         positive, negative = face_control.apply((words, null), control, 2.0, 0.0, 1.0, faces)
         chain.append(Branch(positive, negative, None, mask))
     together = identities.sample(install(unet, chain, "own"), words, null)

@@ -58,7 +58,7 @@ class Calls(sets.Calls):
 
 def face(seed, mask=None):
     generator = torch.Generator().manual_seed(seed)
-    return face_control.Face(
+    return face_control.ControlFace(
         torch.randn(16, identities.WIDTH, generator=generator), torch.rand(1, 3, 64, 64, generator=generator), mask
     )
 

@@ -169,7 +169,7 @@ def crowd(studio, people):
         hint = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
         tokens = identity_files.face_tokens(adapter, identities.identity(seed))
         words = (identities.conditioning(2 + number), identities.conditioning(1))
-        pair = face_control.apply(words, control, 0.8, 0.0, 1.0, [face_control.Face(each, hint) for each in tokens])
+        pair = face_control.apply(words, control, 0.8, 0.0, 1.0, [face_control.ControlFace(each, hint) for each in tokens])
         chain.append(Branch(*pair, None, mask))
         placed.append(Placement(identity_files.project(adapter, identities.identity(seed)), 0.8))
     return tuple(chain), tuple(placed)
