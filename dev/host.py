@@ -18,12 +18,14 @@ if not __package__:
     load()
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from same_subject.dev.setup.caching import cache_folder
 from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.errors import SetupError, plain_errors
 from same_subject.dev.setup.finding import find
-from same_subject.dev.setup.processes import CHILD, bytecode_elsewhere, continue_inside, inside, wait_for
+from same_subject.dev.setup.processes import CHILD, bytecode_elsewhere, continue_inside, end, inside, wait_for
 from same_subject.dev.setup.tools import test_tools
 
 __all__ = [
@@ -33,12 +35,23 @@ __all__ = [
     "bytecode_elsewhere",
     "cache_folder",
     "continue_inside",
+    "end",
+    "enter",
     "find",
     "inside",
     "plain_errors",
     "test_tools",
     "wait_for",
 ]
+
+
+def enter(comfyui: Path | None, script: str, arguments: Sequence[str]) -> Host:
+    """The `Host` whose Python this process is. Elsewhere `script` runs again inside one, and this process ends as that does."""
+    host = inside()
+    if host is None:
+        with plain_errors():
+            raise SystemExit(continue_inside(find(comfyui), script, arguments))
+    return host
 
 
 def main() -> None:

@@ -102,12 +102,7 @@ class Server:
     def stop(self, failed: bool = False) -> None:
         """End the process whatever its state, and remove the base directory; a log is kept on failure."""
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            hosts.end(self.process)
         if failed and self.log.exists():
             kept = Path(tempfile.gettempdir()) / f"{self.base.name}.log"
             shutil.copyfile(self.log, kept)

@@ -80,11 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen |= SWEEP if name == "sweep" else {name: (SETTINGS | SWEEP)[name]}
     if options.subjects < 1:
         parser.error("--subjects must be at least 1")
-    host = hosts.inside()
-    if host is None:
-        with hosts.plain_errors():
-            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
-    pack.enter_host(host.root)
+    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments).root)
     from same_subject.research import measure
 
     measure.run(chosen, options.subjects, options.steps, options.output)

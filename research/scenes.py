@@ -63,11 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unknown setting {unknown[0]!r}; choose from {'; '.join(SETTINGS)}")
     if options.scenes < 1:
         parser.error("--scenes must be at least 1")
-    host = hosts.inside()
-    if host is None:
-        with hosts.plain_errors():
-            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
-    pack.enter_host(host.root)
+    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments).root)
     from same_subject.research import measure_scenes
 
     numbers = range(options.first, options.first + options.scenes)

@@ -42,11 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     stages = options.stages.split(",")
     if unknown := [stage for stage in stages if stage not in STAGES]:
         parser.error(f"unknown stage {', '.join(unknown)}; choose from {', '.join(STAGES)}")
-    host = hosts.inside()
-    if host is None:
-        with hosts.plain_errors():
-            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
-    pack.enter_host(host.root)
+    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments).root)
     for stage in stages:
         steps, rate = STAGES[stage]
         train(stage, str(options.folder), options.steps or steps, rate, options.seed)

@@ -45,6 +45,16 @@ def wait_for(process: subprocess.Popen, patience: float = 20) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
+def end(process: subprocess.Popen, patience: float = 10) -> None:
+    """End a process whatever its state; one that does not stop when it is told to is killed."""
+    process.terminate()
+    try:
+        process.wait(timeout=patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def bytecode_elsewhere(host: Host) -> dict[str, str]:
     """Variables that keep the bytecode of a user's own ComfyUI out of its folder."""
     return {} if host.private else {"PYTHONPYCACHEPREFIX": str(cache_folder() / "bytecode")}

@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from same_subject.dev import host as hosts
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MISSING = "no Chromium is here: on Debian `apt install chromium`, elsewhere put Chrome or Chromium on the PATH"
 START_SECONDS = 300  # a machine may be slow or busy; a browser that ends is noticed at once
@@ -48,12 +50,7 @@ class Page:
         """End the browser and remove its profile."""
         if self.session:
             self.loop.run_until_complete(self.session.close())
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        hosts.end(self.process)
         self.loop.close()
         shutil.rmtree(self.profile, ignore_errors=True)
 

@@ -15,11 +15,6 @@ VISIBLE = 100 * ROUNDING
 
 
 @pytest.fixture(scope="module")
-def unet():
-    return identities.unet()
-
-
-@pytest.fixture(scope="module")
 def control():
     return identities.control()
 

@@ -20,11 +20,6 @@ VISIBLE = 100 * ROUNDING
 
 
 @pytest.fixture(scope="module")
-def unet():
-    return identities.unet()
-
-
-@pytest.fixture(scope="module")
 def adapter():
     return identities.adapter()
 

@@ -1,0 +1,9 @@
+"""Stand-ins that several files of this folder use."""
+
+import pytest
+from same_subject.tests.tiny import identities
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return identities.unet()
