@@ -77,6 +77,20 @@ class Bench:
             self.torch.cuda.synchronize()
 
 
+def count_flops(function):
+    """Floating-point operations of matrix products, convolutions and attention in a call."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+    def attention(query, key, value, *_, out_shape=None, **__):
+        return sdpa_flop_count(query, key, value)
+
+    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
+        function()
+    return counter.get_total_flops()
+
+
 def trim():
     """Give freed memory that the allocator keeps back to the system, where it can."""
     with contextlib.suppress(OSError, AttributeError):

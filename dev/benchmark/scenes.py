@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 
-from . import joint, rows
+from . import joint, measuring, rows
 
 CONCEPTS = (1, 2, 4)
 CFG = 5.0
@@ -20,13 +20,17 @@ COUNTING_SIZE = 64
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a sampler gets: a MODEL, two CONDITIONING lists, noise [B, 4, h, w]. control: its ControlNet, or None."""
+    """What a sampler gets: a MODEL, two CONDITIONING lists, noise [B, 4, h, w].
+
+    control: its ControlNet, or None. latent: what the noise is added to; None is zeros.
+    """
 
     model: object
     positive: list
     negative: list
     noise: object
     control: object = None
+    latent: object = None
 
 
 def planned(bench, kind, size, prefix=""):
@@ -91,25 +95,16 @@ def seconds(bench, case):
 
 def work(case):
     """(floating-point operations, rows of each call of the UNet, rows of each call of the ControlNet) of one step."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
-
-    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops(sdpa_flop_count)}
     unet, control = [], []
     networks = [(case.model.model.diffusion_model, unet)]
     networks += [(case.control.control_model, control)] if case.control is not None else []
     hooks = [network.register_forward_pre_hook(noting(calls), with_kwargs=True) for network, calls in networks]
     try:
-        with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
-            sample(case, 1)
+        flops = measuring.count_flops(lambda: sample(case, 1))
     finally:
         for hook in hooks:
             hook.remove()
-    return counter.get_total_flops(), unet, control
-
-
-def attention_flops(count):
-    return lambda query, key, value, *_, out_shape=None, **__: count(query, key, value)
+    return flops, unet, control
 
 
 def noting(calls):
@@ -159,11 +154,12 @@ def sample(case, steps, report=None):
     import comfy.samplers
     import torch
 
+    latent = torch.zeros_like(case.noise) if case.latent is None else case.latent
     with torch.inference_mode():
         return comfy.samplers.sample(
             case.model, case.noise, case.positive, case.negative, CFG, case.model.load_device,
             comfy.samplers.sampler_object("euler"), torch.linspace(10.0, 0.0, steps + 1),
-            model_options=case.model.model_options, latent_image=torch.zeros_like(case.noise), callback=report,
+            model_options=case.model.model_options, latent_image=latent, callback=report,
             disable_pbar=True, seed=0,
         )  # fmt: skip
 
