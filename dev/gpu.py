@@ -28,7 +28,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -60,8 +59,6 @@ def main(arguments=None, stages=BY_NAME):
         for stage in stages.values():
             print(f"{stage.name:<16}{stage.says}; {stage.seconds} s at most")
         return 0
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stage that runs is ended, too
     deadline = time.monotonic() + 60 * options.minutes
     with hosts.plain_errors():
         host = here(options.comfyui) if options.here else hosts.find(options.comfyui)
@@ -117,4 +114,5 @@ def ordered(order, seconds, host):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stage that runs is ended, too
     raise SystemExit(main())
