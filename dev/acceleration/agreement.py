@@ -6,7 +6,9 @@ from . import cases
 
 DEVICE_BOUND = 1e-3
 """Float32 sums in another order, through three steps of sampling."""
-HALF_BOUNDS = {"float16": 0.03, "bfloat16": 0.15}
+HALVES = ("float16", "bfloat16")
+HALF_MARGIN = 3
+"""How many times the host's own loss in half precision, without the pack's part, the loss with it may be."""
 FLAGS_BOUND = 0.01
 FLAGS = ("--gpu-only", "--novram")
 SAMPLED = ("joint_set", "scene")
@@ -21,11 +23,18 @@ def device():
 
 
 def half():
-    """Sampling with a UNet of full size in half precision, against the same weights in float32."""
+    """Sampling with a UNet of full size in half precision, against the same weights in float32.
+
+    What is lost depends on the weights and is amplified by guidance, so the bound comes from the same run: half of what the
+    pack's part does, or what the host alone loses times `HALF_MARGIN`.
+    """
     expected = outcomes(SAMPLED, full=on_gpu(), dtype="float32")
-    for dtype, bound in HALF_BOUNDS.items():
+    for dtype in HALVES:
         made = outcomes(SAMPLED, full=on_gpu(), dtype=dtype)
-        yield from compared(made, expected, bound, f" in {dtype}")
+        for name in SAMPLED:
+            was, now = expected[name], made[name]
+            bound = max(difference(was["changed"], was["outcome"]) / 2, HALF_MARGIN * difference(now["changed"], was["changed"]))
+            yield from compared({name: now}, {name: was}, bound, f" in {dtype}")
 
 
 def memory_flags():

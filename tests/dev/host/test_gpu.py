@@ -8,6 +8,8 @@ from same_subject.dev import gpu
 from same_subject.dev.acceleration import report as reports
 from same_subject.dev.acceleration.stages import BY_NAME, Stage
 
+pytestmark = pytest.mark.slow
+
 BROKEN = Stage("broken", "agreement.no_such_function", 60, "fails")
 ONNX = BY_NAME["onnxruntime"]
 
