@@ -1,7 +1,7 @@
 """Speed and memory of joint sampling and of scenes, as ratios measured side by side in one process.
 
     python3 dev/bench.py                          everything, about a quarter of an hour on two CPU cores
-    python3 dev/bench.py --only coupling          what starts with a name: coupling, three_branches, references_only,
+    python3 dev/bench.py --only coupling          what starts with a name: coupling, three_terms, references_only,
                                                   scene, scene_identities, scene_own, and on a GPU sdxl
     python3 dev/bench.py --output bench.json      the rows as JSON too
 
@@ -66,7 +66,7 @@ def run(only="", size=512, rounds=None, host_version="unknown"):
 def planned(bench):
     """(name, function that gives rows) of every comparison that this machine can run."""
     plan = [(f"coupling_{n}", lambda n=n: joint.coupling(bench, n)) for n in (2, 3, 4)]
-    plan.append(("three_branches", lambda: joint.three_branches(bench)))
+    plan.append(("three_terms", lambda: joint.three_terms(bench)))
     plan.append(("references_only", lambda: joint.references_only(bench)))
     plan += scenes.planned(bench, "sdxl_small", 256)
     if bench.device.type == "cuda":

@@ -1,6 +1,6 @@
-"""Joint sets: coupled attention, three-branch guidance and cheaper references, each against what it should cost.
+"""Joint sets: coupled attention, three-term guidance and cheaper references, each against what it should cost.
 
-What is timed is one evaluation as a sampler asks for it: reference replacement, branches, guidance and the UNet.
+What is timed is one evaluation as a sampler asks for it: reference replacement, terms, guidance and the UNet.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import time
 from . import rows
 
 COUPLING_BOUND = 1.05
-BRANCHES_BOUND = {"cpu": 1.05, "cuda": 1.0}
+TERMS_BOUND = {"cpu": 1.05, "cuda": 1.0}
 
 
 def coupling(bench, pictures, kind="sd15", size=None):
@@ -34,11 +34,11 @@ def coupling(bench, pictures, kind="sd15", size=None):
     return [rows.row(name, ratios, COUPLING_BOUND, seconds), rows.memory_row(name, *memory)]
 
 
-def three_branches(bench):
-    """(b) Three-branch guidance in one batched call against three calls of the same patched model."""
+def three_terms(bench):
+    """(b) Three-term guidance in one batched call against three calls of the same patched model."""
     together = evaluation(bench, "sd15", 2, guidance="text first")
     apart = evaluation(bench, "sd15", 2, guidance="text first", split=True)
-    return bench.compare("three_branches", together, apart, BRANCHES_BOUND[bench.device.type])
+    return bench.compare("three_terms", together, apart, TERMS_BOUND[bench.device.type])
 
 
 def references_only(bench):
@@ -59,8 +59,8 @@ def sdxl(bench):
 def evaluation(bench, kind, pictures, size=None, patched=True, guidance=None, split=False, **options):
     """A function that runs one evaluation of a set (one generated picture, the others references) as a sampler does.
 
-    guidance: a mode of the node "JeDi" at a cfg other than 1; None evaluates the conditional branch
-    alone. split: let every branch be a call of its own, as the host does where memory is short.
+    guidance: a mode of the node "JeDi" at a cfg other than 1; None evaluates the conditional term
+    alone. split: let every term be a call of its own, as the host does where memory is short.
     It returns the seconds that the evaluation itself took, without the sampler's set-up.
     """
     import comfy.samplers
@@ -169,7 +169,7 @@ def patch(model, joint_set, guidance, options):
 
 @contextlib.contextmanager
 def splitting(model):
-    """Make the host believe that two branches never fit into memory at once."""
+    """Make the host believe that two terms never fit into memory at once."""
     network = model.model
     network.memory_required = lambda *_, **__: float("inf")
     try:

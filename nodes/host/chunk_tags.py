@@ -10,7 +10,7 @@ from typing import Any
 
 import comfy.conds
 
-NULL_BRANCHES = ("negative", "empty_negative_prompt")
+NULL_TERMS = ("negative", "empty_negative_prompt")
 """The host's guiders' names for the conditioning that is steered away from."""
 
 

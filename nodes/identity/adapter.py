@@ -83,7 +83,7 @@ class Adapter(nn.Module):
         return self.image_proj(embedding.to(weight)[None, None])[0]
 
     def null_tokens(self) -> torch.Tensor:
-        """Tokens of no identity, for the unconditional branch: the resampler of zeros."""
+        """Tokens of no identity, for conditioning that is steered away from: the resampler of zeros."""
         return self.tokens(torch.zeros(self.embedding))
 
     @torch.no_grad()

@@ -54,7 +54,7 @@ def couple_apart(
 ) -> torch.Tensor:
     """Attention without references: generated rows see generated rows, a reference sees itself.
 
-    What a reference-free branch needs: a generated row that saw a reference row would still be
+    What a reference-free term needs: a generated row that saw a reference row would still be
     conditioned on the reference, which is present there with noise.
     """
     if not references:

@@ -1,7 +1,7 @@
 """Image guidance (JeDi, equations 3 and 4).
 
-Every prediction may be given as noise, as denoised picture or in any other affine form: the weights of
-the branches sum to one. The letters are the paper's: e0 has null text and null references, e1 keeps
+Every prediction may be given as noise, as denoised picture or in any other affine form: the factors of
+the terms sum to one. The letters are the paper's: e0 has null text and null references, e1 keeps
 one of the two, e keeps both.
 """
 
@@ -29,7 +29,7 @@ def scales(mode: str, text_scale: float, image_scale: float) -> tuple[float, flo
 
 
 def needs_partial(mode: str, text_scale: float, image_scale: float) -> bool:
-    """Whether e1 has a weight: at equal scales equation 4 is equation 3."""
+    """Whether e1 has a factor: at equal scales equation 4 is equation 3."""
     return mode in (TEXT_FIRST, IMAGE_FIRST) and text_scale != image_scale
 
 

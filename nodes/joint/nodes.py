@@ -240,7 +240,7 @@ class JeDiOptions(io.ComfyNode):
                 io.Combo.Input(
                     "null_references",
                     options=[settings.ISOLATED, settings.LITERAL],
-                    tooltip="A branch without references. Isolated: generated pictures do not see them. Literal: as "
+                    tooltip="A term without references. Isolated: generated pictures do not see them. Literal: as "
                     "equation 3 is printed, where "
                     "their noised form stays visible.",
                 ),

@@ -21,7 +21,7 @@ class Options:
     """The node `JeDi Options`. Percentages are shares of the schedule in 0..1, 0 = pure noise.
 
     coupling_start, coupling_end: when attention is coupled. levels: at which of LEVELS.
-    reference_attention: what reference rows attend to. null_references: what a reference-free branch
+    reference_attention: what reference rows attend to. null_references: what a reference-free term
     is. channel_order: one of CHANNEL_ORDERS, or AUTO for what the model's file says.
     """
 

@@ -1,4 +1,4 @@
-"""InstantID's hooks on a host model: identities added to every cross-attention layer, branch by branch.
+"""InstantID's hooks on a host model: identities added to every cross-attention layer, chunk by chunk.
 
 In the order of the data: `outer_sample` (a run), `apply_model` (a call of the UNet), `identity_attention` (a layer).
 Keys and values were projected before; a run copies them to the device once, and nothing here reads from it.
@@ -136,15 +136,15 @@ class IdentitySampling:
         guider.conds = {name: [self._tagged(entry, name, run) for entry in entries] for name, entries in guider.conds.items()}
         return executor(noise, latent_image, *args, **kwargs)
 
-    def _tagged(self, entry: dict, branch: str, run: IdentityRun) -> dict:
+    def _tagged(self, entry: dict, name: str, run: IdentityRun) -> dict:
         chosen = entry.get(CHOSEN)
         numbers = range(len(self.identities)) if chosen is None else chosen
         if any(not 0 <= number < len(self.identities) for number in numbers):
             raise ValueError(
-                f"Apply Identity: the {branch} conditioning asks for the identities {list(numbers)}, but the model has "
+                f"Apply Identity: the {name} conditioning asks for the identities {list(numbers)}, but the model has "
                 f"{len(self.identities)}, numbered from 0. Connect the model that these identities were applied to."
             )
-        chunk = IdentityChunk(run, tuple(self.identities[number] for number in numbers), branch not in chunk_tags.NULL_BRANCHES)
+        chunk = IdentityChunk(run, tuple(self.identities[number] for number in numbers), name not in chunk_tags.NULL_TERMS)
         return chunk_tags.tagged(entry, KEY, chunk)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):

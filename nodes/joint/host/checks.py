@@ -45,8 +45,8 @@ def check_guider(guider, mode: str) -> None:
     own_prediction = type(guider).predict_noise is not comfy.samplers.CFGGuider.predict_noise
     if mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST) and own_prediction:
         raise ValueError(
-            f"JeDi: `guidance` is `{mode}`, which combines three branches, but the guider {type(guider).__name__} combines its "
-            "branches itself. Use KSampler, KSampler Advanced or CFG Guider, or set `guidance` to `joint` or `text only`."
+            f"JeDi: `guidance` is `{mode}`, which combines three terms, but the guider {type(guider).__name__} combines its "
+            "terms itself. Use KSampler, KSampler Advanced or CFG Guider, or set `guidance` to `joint` or `text only`."
         )
     if mode == guidance.IMAGE_FIRST and "negative" not in guider.conds:
         raise ValueError(

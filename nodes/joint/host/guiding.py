@@ -1,4 +1,4 @@
-"""Three-branch guidance (JeDi, equation 4) inside the host's own CFG, for one sampling step."""
+"""Three-term guidance (JeDi, equation 4) inside the host's own CFG, for one sampling step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from .. import guidance
 
 
-def three_branches(model_options: dict, partial: list[dict], mode: str, image_scale: float) -> dict:
+def three_terms(model_options: dict, partial: list[dict], mode: str, image_scale: float) -> dict:
     """Model options under which the host's `sampling_function` computes equation 4; the given ones stay as they are.
 
-    partial: the processed conditioning of e1. All three branches go through one `calc_cond_batch`, so
+    partial: the processed conditioning of e1. All three terms go through one `calc_cond_batch`, so
     that they share a batch where memory allows. Functions before and after CFG (PAG, SAG and others)
     keep seeing the true conditional and unconditional predictions. Returned options serve one step.
     """
@@ -32,16 +32,16 @@ def three_branches(model_options: dict, partial: list[dict], mode: str, image_sc
     def cfg_function(args: dict):
         x, scale = args["input"], args["cond_scale"]
         first, second = guidance.scales(mode, scale, image_scale)
-        branches = (args["uncond_denoised"], e1[0], args["cond_denoised"], first, second)
+        terms = (args["uncond_denoised"], e1[0], args["cond_denoised"])
         if own_cfg is None or scale == 0:
-            return x - guidance.guide(*branches)
-        conditional = guidance.as_conditional(*branches, scale)
+            return x - guidance.guide(*terms, first, second)
+        conditional = guidance.as_conditional(*terms, first, second, scale)
         return own_cfg({**args, "cond": x - conditional, "cond_denoised": conditional})
 
     return {
         **model_options,
         "sampler_calc_cond_batch_function": calc_cond_batch,
         "sampler_cfg_function": cfg_function,
-        # e0 has the weight 1 - lambda_1: the host may leave it out where cfg is 1 only if that is lambda_1.
+        # e0 has the factor 1 - lambda_1: the host may leave it out where cfg is 1 only if that is lambda_1.
         "disable_cfg1_optimization": model_options.get("disable_cfg1_optimization", False) or mode == guidance.IMAGE_FIRST,
     }

@@ -74,7 +74,7 @@ class JointSampling:
         return samples
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
-        """Memory for a run: the host counts two branches, here there may be three."""
+        """Memory for a run: the host counts two terms, here there may be three."""
         if self.settings.mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST):
             noise_shape = [math.ceil(noise_shape[0] * 1.5), *noise_shape[1:]]
         return executor(model, noise_shape, *args, **kwargs)
@@ -82,7 +82,7 @@ class JointSampling:
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
         """A step: the reference rows are the forward-diffused references (section 3.3), and come back clean.
 
-        The branches of equation 4 are added here, for this step only.
+        The terms of equation 4 are added here, for this step only.
         """
         guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
         model, mode, image_scale = guider.inner_model, self.settings.mode, self.settings.image_scale
@@ -90,7 +90,7 @@ class JointSampling:
         options = dict(model_options or {})
         options["transformer_options"] = {**options.get("transformer_options", {}), KEY: step}
         if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
-            options = guiding.three_branches(options, guider.conds[tagging.PARTIAL], mode, image_scale)
+            options = guiding.three_terms(options, guider.conds[tagging.PARTIAL], mode, image_scale)
         denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
         denoised[rows] = model.process_latent_in(self.joint_set.reference_latents().to(denoised))
         return denoised
@@ -117,7 +117,7 @@ class JointSampling:
         return x
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
-        """A call of the UNet: find out which branch each chunk is, and tell its input and its attention layers.
+        """A call of the UNet: find out which term each chunk is, and tell its input and its attention layers.
 
         The references are put in again because some guidance (SAG) calls the model on an x of its own.
         """
@@ -125,10 +125,10 @@ class JointSampling:
         step = options.pop(KEY, None)
         if step is None:
             raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
-        null = [branch and step.guided for branch in tagging.null_chunks(kwargs.pop(tagging.TAG, None), x.shape[0], layout)]
+        null = [flag and step.guided for flag in tagging.null_chunks(kwargs.pop(tagging.TAG, None), x.shape[0], layout)]
         literal = self.settings.options.null_references == settings.LITERAL
         generated = self.settings.options.reference_attention != settings.REFERENCES_ONLY
-        views = tuple(View(literal or not branch, generated) for branch in null)
+        views = tuple(View(literal or not flag, generated) for flag in null)
         options[attention.KEY] = attention.SetCall(layout, views, step.levels)
         if x.shape[1:] == self.joint_set.references.shape[1:]:
             x = self._replaced(executor.class_obj, x, t)

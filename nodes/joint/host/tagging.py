@@ -1,4 +1,4 @@
-"""The conditioning of a run: checked against its joint set, and tagged with what each row and branch is."""
+"""The conditioning of a run: checked against its joint set, and tagged with what each row and term is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..layout import JointSet, Layout
 SET_KEY = "same_subject_set"
 """Key of a conditioning entry that names the joint set it was made for."""
 TAG = "same_subject_rows"
-"""Model conditioning [B, 2]: a row's place in the set's batch, and 1 if its branch has null references under image guidance."""
+"""Model conditioning [B, 2]: a row's place in the set's batch, and 1 if its term has null references under image guidance."""
 PARTIAL = "same_subject_partial"
 """The conditioning of e1 (equation 4), beside the guider's own."""
 
 
 def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: torch.Tensor | None) -> dict[str, list[dict]]:
-    """Copies of a guider's ``conds`` with the tags of every branch, and e1 beside them where the mode has one.
+    """Copies of a guider's ``conds`` with the tags of every term, and e1 beside them where the mode has one.
 
     channels: what a 9-channel UNet gets beside the noisy latents, `channels.reference_channels`.
     """
@@ -28,7 +28,7 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
     def tagged(name: str, null: bool) -> list[dict]:
         return [_tagged(name, cond, null, joint_set, channels) for cond in conds[name]]
 
-    result = {name: tagged(name, mode != guidance.TEXT_ONLY and name in chunk_tags.NULL_BRANCHES) for name in conds}
+    result = {name: tagged(name, mode != guidance.TEXT_ONLY and name in chunk_tags.NULL_TERMS) for name in conds}
     if mode == guidance.TEXT_FIRST:
         result[PARTIAL] = [_beside(cond, "positive") for cond in tagged("positive", True)]
     if mode == guidance.IMAGE_FIRST:
@@ -62,7 +62,7 @@ def _beside(cond: dict, prompt_type: str) -> dict:
 
 
 def null_chunks(rows: torch.Tensor | None, given: int, layout: Layout) -> list[bool]:
-    """For each chunk of a UNet batch of ``given`` rows, whether its branch has null references under image guidance.
+    """For each chunk of a UNet batch of ``given`` rows, whether its term has null references under image guidance.
 
     rows: the batch's TAG. Raises if the chunks are not whole sets in order.
     """

@@ -12,7 +12,7 @@ from same_subject.nodes.identity.host import sampling as identity_sampling
 from same_subject.tests.tiny import identities, models
 from same_subject.tests.tiny.sets import gap
 
-TIMES = {"coupling_2", "coupling_3", "coupling_4", "three_branches", "references_only"}
+TIMES = {"coupling_2", "coupling_3", "coupling_4", "three_terms", "references_only"}
 ROUNDING = 2e-4
 VISIBLE = 100 * ROUNDING
 
@@ -27,7 +27,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def rows(tiny):
-    compared = [joint.coupling(tiny, n) for n in (2, 3, 4)] + [joint.three_branches(tiny), joint.references_only(tiny)]
+    compared = [joint.coupling(tiny, n) for n in (2, 3, 4)] + [joint.three_terms(tiny), joint.references_only(tiny)]
     return [row for rows in compared for row in rows]
 
 
@@ -55,7 +55,7 @@ def test_all_self_attention_layers_are_counted(tiny):
     assert sum(joint.self_attention(tiny, plain).values()) == len(layers) > 0
 
 
-def test_split_branches_are_calls_of_their_own_and_together_they_are_one(tiny):
+def test_split_terms_are_calls_of_their_own_and_together_they_are_one(tiny):
     network = tiny.part("model", "sd15").model.diffusion_model
     calls = []
     hook = network.register_forward_pre_hook(lambda layer, given: calls.append(given[0].shape[0]))

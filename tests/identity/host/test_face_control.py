@@ -46,13 +46,13 @@ def apply(control, faces, positive=None, negative=None, strength=0.8, window=(0.
     return face_control.apply(given, control, strength, *window, faces)
 
 
-def test_its_context_is_the_face_tokens_of_each_branch_in_one_call_a_step(unet, control, tokens, calls):
+def test_its_context_is_the_face_tokens_of_each_term_in_one_call_a_step(unet, control, tokens, calls):
     pair = apply(control, [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)])
     assert pair[0][0][1]["control"] is pair[1][0][1]["control"], "one object, so one batch"
     with_face = sample(unet, *pair, rows=2)
     assert [len(context) for context, _ in calls] == [4, 4]
     for context, hint in calls:
-        assert torch.equal(context, tokens[[1, 1, 0, 0]]), "the host puts the negative branch first"
+        assert torch.equal(context, tokens[[1, 1, 0, 0]]), "the host puts the negative term first"
         assert torch.equal(hint, HINT.expand(4, -1, -1, -1))
     assert gap(with_face, sample(unet, rows=2)) > VISIBLE
     other = sample(unet, *apply(control, [ControlFace(tokens[2], HINT), ControlFace(tokens[1], HINT)]), rows=2)

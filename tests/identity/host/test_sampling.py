@@ -102,7 +102,7 @@ def test_a_run_equals_the_published_formula_in_every_layer(unet, projections, ro
     assert gap(sample(on(unet, Placement(one, 0.8)), rows=rows), expected) < ROUNDING
     assert gap(expected, sample(unet, rows=rows)) > VISIBLE
     with by_the_formula(unet, one.tokens, one.tokens, 0.8):
-        assert gap(expected, sample(unet, rows=rows)) > VISIBLE, "the unconditional branch gets the tokens of nobody"
+        assert gap(expected, sample(unet, rows=rows)) > VISIBLE, "the negative conditioning gets the tokens of nobody"
 
 
 def test_the_middle_block_takes_part(unet, projections, plain):

@@ -21,7 +21,7 @@ def unet():
 
 
 def first_input(model, one):
-    """The UNet's first input of a run by branch: [e0 chunk, ..., e chunk], each [B, 9, H, W]."""
+    """The UNet's first input of a run by term: [e0 chunk, ..., e chunk], each [B, 9, H, W]."""
     calls = sets.Calls(model)
     sample(calls.model, one, steps=1)
     return dict(zip(calls.options[0]["cond_or_uncond"], calls.inputs[0].split(one.layout.rows), strict=True))
@@ -47,10 +47,10 @@ def test_a_null_reference_is_zero_with_mask_1_on_every_row_and_literally_keeps_i
 
 
 @pytest.mark.parametrize("mode, null", (("text first", (1, 2)), ("image first", (1,))))
-def test_each_of_three_branches_gets_its_own_references(unet, mode, null):
+def test_each_of_three_terms_gets_its_own_references(unet, mode, null):
     one = case()
     chunks = first_input(apply(unet, one.joint_set, mode, channel_order=ORDER, image_scale=5.0), one)
-    assert {branch for branch, chunk in chunks.items() if (chunk[:, 4:8] == 0).all()} == set(null)
+    assert {term for term, chunk in chunks.items() if (chunk[:, 4:8] == 0).all()} == set(null)
 
 
 def test_both_channel_orders_are_the_same_model_with_permuted_weights(unet):

@@ -1,4 +1,4 @@
-"""Image guidance inside the host's own guiders: equations 3 and 4, and branches without references."""
+"""Image guidance inside the host's own guiders: equations 3 and 4, and terms without references."""
 
 import pytest
 import torch
@@ -23,8 +23,8 @@ def jedi(unets, channels, one, mode, **options):
     return apply(unets[channels], one.joint_set, mode, channel_order=ORDER if channels == 9 else None, **options)
 
 
-class Branches:
-    """A clone of a model that keeps what its branches predict, [generated rows] of the first step."""
+class Terms:
+    """A clone of a model that keeps what its terms predict, [generated rows] of the first step."""
 
     def __init__(self, model, one):
         self.model, self.one, self.seen = model.clone(), one, []
@@ -37,7 +37,7 @@ class Branches:
 
 @pytest.mark.parametrize("channels", (4, 9))
 @pytest.mark.parametrize("mode", THREE)
-def test_at_equal_scales_three_branches_equal_joint_guidance(unets, channels, mode):
+def test_at_equal_scales_three_terms_equal_joint_guidance(unets, channels, mode):
     one = case()
     joint = sample(jedi(unets, channels, one, "joint"), one, cfg=3.0)
     assert torch.equal(sample(jedi(unets, channels, one, mode, image_scale=3.0), one, cfg=3.0), joint)
@@ -68,15 +68,15 @@ def test_at_scale_1_guidance_is_the_conditional_prediction(unets, channels, mode
         ("text first", 0.0, 2.0),
     ),
 )
-def test_three_branches_are_equation_4_of_branches_computed_apart(unets, channels, mode, text, image):
+def test_three_terms_are_equation_4_of_terms_computed_apart(unets, channels, mode, text, image):
     one = case()
-    with_text = Branches(jedi(unets, channels, one, "joint"), one)
+    with_text = Terms(jedi(unets, channels, one, "joint"), one)
     sample(with_text.model, one, cfg=2.0, steps=1)
-    without = Branches(jedi(unets, channels, one, "text only"), one)
+    without = Terms(jedi(unets, channels, one, "text only"), one)
     sample(without.model, one, cfg=2.0, steps=1)
     (e, e0), (_, images_alone) = with_text.seen[0], without.seen[0]
     swapped = sets.Case(one.joint_set, one.negative, one.positive)
-    texts = Branches(jedi(unets, channels, one, "joint"), one)
+    texts = Terms(jedi(unets, channels, one, "joint"), one)
     sample(texts.model, swapped, cfg=2.0, steps=1)
     texts_alone = texts.seen[0][1]
     e1, first, second = (texts_alone, text, image) if mode == "text first" else (images_alone, image, text)
@@ -91,14 +91,14 @@ def test_three_branches_are_equation_4_of_branches_computed_apart(unets, channel
 
 
 @pytest.mark.parametrize("channels", (4, 9))
-def test_a_reference_free_branch_does_not_move_when_the_reference_picture_changes(unets, channels):
+def test_a_reference_free_term_does_not_move_when_the_reference_picture_changes(unets, channels):
     seen = {}
     for seed in (0, 1):
         one = case(latents=sets.pictures(2, seed))
         for form in ("isolated", "literal"):
-            branches = Branches(jedi(unets, channels, one, "joint", null_references=form), one)
-            sample(branches.model, one, steps=1)
-            seen[seed, form] = branches.seen[0]
+            terms = Terms(jedi(unets, channels, one, "joint", null_references=form), one)
+            sample(terms.model, one, steps=1)
+            seen[seed, form] = terms.seen[0]
     assert gap(seen[0, "isolated"][1], seen[1, "isolated"][1]) < ROUNDING / 100
     assert gap(seen[0, "isolated"][0], seen[1, "isolated"][0]) > VISIBLE
     # The literal form keeps the noised references in x: the reason for the departure.
@@ -106,13 +106,13 @@ def test_a_reference_free_branch_does_not_move_when_the_reference_picture_change
 
 
 @pytest.mark.parametrize("channels", (4, 9))
-def test_text_only_guidance_keeps_the_references_in_both_branches(unets, channels):
+def test_text_only_guidance_keeps_the_references_in_both_terms(unets, channels):
     seen = []
     for seed in (0, 1):
         one = case(latents=sets.pictures(2, seed))
-        branches = Branches(jedi(unets, channels, one, "text only"), one)
-        sample(branches.model, one, steps=1)
-        seen.append(branches.seen[0])
+        terms = Terms(jedi(unets, channels, one, "text only"), one)
+        sample(terms.model, one, steps=1)
+        seen.append(terms.seen[0])
     assert min(gap(a, b) for a, b in zip(*seen, strict=True)) > VISIBLE
 
 
@@ -161,14 +161,14 @@ def test_dual_cfg_guider_builds_equation_4_by_hand(unets):
 
 
 @pytest.mark.parametrize("mode", THREE)
-def test_guiders_that_combine_branches_themselves_are_refused_for_three_branches(unets, mode):
+def test_guiders_that_combine_terms_themselves_are_refused_for_three_terms(unets, mode):
     one = case()
     model = jedi(unets, 4, one, mode)
     for guider in (
         DualCFGGuider.execute(model, one.positive, one.negative, one.negative, 2.0, 3.0, "regular"),
         PerpNegGuider.execute(model, one.positive, one.negative, one.negative, 2.0, 1.0),
     ):
-        with pytest.raises(ValueError, match="combines its branches itself. Use KSampler"):
+        with pytest.raises(ValueError, match="combines its terms itself. Use KSampler"):
             guide(guider.result[0], one)
 
 
@@ -188,7 +188,7 @@ def test_perp_neg_guider_works_in_joint_mode(unets):
 
 
 @pytest.mark.parametrize("mode", THREE)
-def test_a_node_that_changes_plain_guidance_changes_three_branches_too(unets, mode):
+def test_a_node_that_changes_plain_guidance_changes_three_terms_too(unets, mode):
     from comfy_extras.nodes_model_advanced import RescaleCFG
 
     one = case()

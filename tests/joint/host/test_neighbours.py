@@ -76,7 +76,7 @@ def test_sag_runs_with_its_own_block_uncoupled(unet, mode):
     assert gap(first, with_sag[1]) < ROUNDING
 
 
-def test_sag_leaves_a_reference_free_branch_free_of_references(unet):
+def test_sag_leaves_a_reference_free_term_free_of_references(unet):
     seen = []
     for seed in (0, 1):
         one = case(latents=sets.pictures(2, seed))
@@ -122,7 +122,7 @@ def test_a_patch_of_cross_attention_that_follows_cond_or_uncond_sees_whole_sets(
         out = comfy.ldm.modules.attention.optimized_attention(q, k, v, heads)
         chunks = list(out.chunk(len(options["cond_or_uncond"])))
         seen.append((options["cond_or_uncond"], [len(chunk) for chunk in chunks]))
-        return torch.cat([chunk + (branch == 0) for chunk, branch in zip(chunks, options["cond_or_uncond"], strict=True)])
+        return torch.cat([chunk + (term == 0) for chunk, term in zip(chunks, options["cond_or_uncond"], strict=True)])
 
     for order in ("before", "after"):
         model = unet.clone() if order == "before" else apply(unet, one.joint_set)
@@ -130,7 +130,7 @@ def test_a_patch_of_cross_attention_that_follows_cond_or_uncond_sees_whole_sets(
         model = apply(model, one.joint_set) if order == "before" else model
         result = sample(model, one)
         assert gap(made(result, one), made(sample(apply(unet, one.joint_set), one), one)) > VISIBLE
-    assert seen and all(branches == [1, 0] and rows == [8, 8] for branches, rows in seen)
+    assert seen and all(terms == [1, 0] and rows == [8, 8] for terms, rows in seen)
 
 
 class Control(comfy.controlnet.ControlBase):

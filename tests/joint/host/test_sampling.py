@@ -63,12 +63,12 @@ def test_one_batch_equals_a_batch_split_for_memory(unets, monkeypatch, mode, cha
     one = case(sets=2)
     model = sets.Calls(apply(unets["sd15", channels], one.joint_set, mode, channel_order=order_for(channels)))
     together = sample(model.model, one)
-    branches = 2 if mode in ("joint", "text only") else 3
-    assert [len(x) for x in model.inputs] == [branches * one.layout.rows] * 2
+    terms = 2 if mode in ("joint", "text only") else 3
+    assert [len(x) for x in model.inputs] == [terms * one.layout.rows] * 2
     monkeypatch.setattr(comfy.model_patcher.ModelPatcher, "get_free_memory", lambda self, device: 0)
     model.inputs.clear()
     split = sample(model.model, one)
-    assert [len(x) for x in model.inputs] == [one.layout.rows] * branches * 2
+    assert [len(x) for x in model.inputs] == [one.layout.rows] * terms * 2
     assert gap(together, split) < ROUNDING
     assert gap(together, sample(model.model, one, cfg=3.0)) > VISIBLE
 
