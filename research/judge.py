@@ -64,16 +64,16 @@ def loss(judge: Judge, generator: torch.Generator, subjects: int = 48, temperatu
     shape = int(torch.randint(len(world.SHAPES), (1,), generator=generator))
     drawn = world.draw_subjects(subjects, generator, shape)
     pair = [views(drawn, generator) for _ in range(2)]
-    place = runs.device()
-    pictures = [worn(picture, generator).to(place) for picture, _, _ in pair]
+    device = runs.device()
+    pictures = [worn(picture, generator).to(device) for picture, _, _ in pair]
     picture = torch.cat(pictures)
-    mask = torch.cat([mask for _, mask, _ in pair]).to(place)
-    scenes = torch.cat([scenes for _, _, scenes in pair]).to(place)
+    mask = torch.cat([mask for _, mask, _ in pair]).to(device)
+    scenes = torch.cat([scenes for _, _, scenes in pair]).to(device)
     segmented = F.binary_cross_entropy_with_logits(judge.segmenter(picture).float(), mask)
     scene = F.cross_entropy(judge.classifier(picture).float(), scenes)
-    shown = [masked.to(place) if torch.rand(1, generator=generator) < 0.7 else None for _, masked, _ in pair]
+    shown = [masked.to(device) if torch.rand(1, generator=generator) < 0.7 else None for _, masked, _ in pair]
     a, b = (judge.embed(p, m).float() for p, m in zip(pictures, shown, strict=True))
-    logits, same = a @ b.T / temperature, torch.arange(subjects, device=place)
+    logits, same = a @ b.T / temperature, torch.arange(subjects, device=device)
     contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
     top1 = (logits.argmax(dim=1) == same).float().mean().item()
     return contrast + segmented + scene, {

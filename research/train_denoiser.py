@@ -44,9 +44,9 @@ class Latents:
         scenes = torch.randint(len(world.SCENES), (rows,), generator=self.generator)
         picture, _ = world.draw(subjects, poses, scenes, self.generator)
         mean = encode(self.vae, picture)
-        places = (self.next + torch.arange(count)) % len(self.latents)
-        self.latents[places] = mean.unflatten(0, (count, VIEWS))
-        self.captions[places] = caption_number(subjects.shape, scenes).unflatten(0, (count, VIEWS))
+        positions = (self.next + torch.arange(count)) % len(self.latents)
+        self.latents[positions] = mean.unflatten(0, (count, VIEWS))
+        self.captions[positions] = caption_number(subjects.shape, scenes).unflatten(0, (count, VIEWS))
         self.next = int(self.next + count) % len(self.latents)
 
     def fill(self, spread: float) -> None:
@@ -69,7 +69,7 @@ def encode(vae, picture: torch.Tensor) -> torch.Tensor:
 
 
 def caption_number(shape: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
-    """The place of a caption in `all_captions`."""
+    """The position of a caption in `all_captions`."""
     return shape * len(world.SCENES) + scene
 
 
@@ -111,10 +111,10 @@ def coupled_patches(pictures: int) -> dict:
 
 def denoise(unet, noisy, timestep, text_states, captions, pictures) -> torch.Tensor:
     """The predicted noise [B, C, H, W] on the CPU, for CPU inputs; sets of ``pictures`` are coupled."""
-    place = runs.device()
+    device = runs.device()
     with runs.mixed_precision():
-        states = text_states[captions.to(place)]
-        predicted = unet(noisy.to(place), timestep.float().to(place), states, transformer_options=coupled_patches(pictures))
+        states = text_states[captions.to(device)]
+        predicted = unet(noisy.to(device), timestep.float().to(device), states, transformer_options=coupled_patches(pictures))
     return predicted.float().cpu()
 
 

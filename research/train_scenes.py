@@ -130,10 +130,10 @@ def all_captions() -> list[str]:
 
 def denoise(networks: dict, noisy, timestep, text, embedding, weight) -> torch.Tensor:
     """The predicted noise [B, 4, h, w] on the CPU, with identities [B, FEATURES] at ``weight`` [B]. text: states [B, 77, D]."""
-    place = runs.device()
+    device = runs.device()
     with runs.mixed_precision():
-        options = identity_patches(networks["unet"], networks["adapter"], embedding.to(place), weight.to(place))
-        predicted = networks["unet"](noisy.to(place), timestep.float().to(place), text, transformer_options=options)
+        options = identity_patches(networks["unet"], networks["adapter"], embedding.to(device), weight.to(device))
+        predicted = networks["unet"](noisy.to(device), timestep.float().to(device), text, transformer_options=options)
     return predicted.float().cpu()
 
 

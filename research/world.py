@@ -102,8 +102,8 @@ def take_turns(number: int) -> tuple[int, int]:
 
 def other_scenes(scene: int, count: int, generator: torch.Generator) -> torch.Tensor:
     """``count`` random scenes [B] that are not ``scene``."""
-    places = torch.randint(len(SCENES) - 1, (count,), generator=generator)
-    return places + (places >= scene).long()
+    others = torch.randint(len(SCENES) - 1, (count,), generator=generator)
+    return others + (others >= scene).long()
 
 
 def caption(shape: int, scene: int) -> str:

@@ -17,7 +17,7 @@ MOST_OVERLAP = 0.9
 
 
 def ordered(boxes: list[Box], order: str, point: tuple[float, float] = (0.0, 0.0)) -> list[Box]:
-    """Boxes in one of ``ORDERS``; point: (x, y) in pixels. Equal ones keep their places."""
+    """Boxes in one of ``ORDERS``; point: (x, y) in pixels. Equal ones keep their positions."""
     x, y = point
     keys = {
         BEST_SCORE: lambda box: -box.score,
@@ -52,12 +52,12 @@ def choose(phrases: list[str], found: dict[str, Found], rule: Rule, box_threshol
     """
     chosen: list[Box | None] = [None] * len(phrases)
     for phrase in dict.fromkeys(phrases):
-        places = [place for place, other in enumerate(phrases) if other == phrase]
-        taken = ordered(found[phrase].boxes, rule.order, rule.point)[rule.index : rule.index + len(places)]
-        if len(taken) < len(places) and rule.missing == ERROR:
-            raise ValueError(_too_few(phrase, found[phrase], len(places), rule.index, box_threshold, picture))
-        for place, box in zip(places, ordered(taken, LEFT_TO_RIGHT), strict=False):
-            chosen[place] = box
+        positions = [position for position, other in enumerate(phrases) if other == phrase]
+        taken = ordered(found[phrase].boxes, rule.order, rule.point)[rule.index : rule.index + len(positions)]
+        if len(taken) < len(positions) and rule.missing == ERROR:
+            raise ValueError(_too_few(phrase, found[phrase], len(positions), rule.index, box_threshold, picture))
+        for position, box in zip(positions, ordered(taken, LEFT_TO_RIGHT), strict=False):
+            chosen[position] = box
     check_distinct(phrases, chosen, picture)
     return chosen
 

@@ -66,10 +66,10 @@ def boxes_by_phrase(
     found = {}
     for number, phrase in enumerate(names):
         above = (scores[number] > thresholds.box).nonzero().flatten().tolist()
-        own = [place for place in above if owner[place] == number]
+        own = [query for query in above if owner[query] == number]
         best = scores[number].amax().item() if scores.shape[1] else 0.0
-        lost_to = [int(owner[place]) for place in above if owner[place] not in (number, -1)]
-        mine = [Box(*(*xyxy[place].tolist(), scores[number, place].item())).clipped(width, height) for place in own]
+        lost_to = [int(owner[query]) for query in above if owner[query] not in (number, -1)]
+        mine = [Box(*(*xyxy[query].tolist(), scores[number, query].item())).clipped(width, height) for query in own]
         mine = without_duplicates([box for box in mine if box.area > 0], thresholds.overlap)
         found[phrase] = Found(mine, best, names[lost_to[0]] if lost_to and not mine else "")
     return found

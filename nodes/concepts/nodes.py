@@ -273,7 +273,7 @@ class ConceptMasks(io.ComfyNode):
 class ConceptsFromMasks(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        mask = io.Mask.Input("mask", tooltip="White where the concept with the same place is; a batch counts as several.")
+        mask = io.Mask.Input("mask", tooltip="White where the concept with the same position is; a batch counts as several.")
         return io.Schema(
             node_id="ConceptsFromMasks",
             display_name="Concepts From Masks",

@@ -46,11 +46,11 @@ def spans(token_ids: list[int], phrases: list[str]) -> dict[str, range]:
             "shorter phrases, or several Find Concepts nodes in a chain."
         )
     found, start = [], None
-    for place, token in enumerate([*token_ids, SEPARATORS["[SEP]"]]):
+    for position, token in enumerate([*token_ids, SEPARATORS["[SEP]"]]):
         if token not in SEPARATORS.values():
-            start = place if start is None else start
+            start = position if start is None else start
         elif start is not None:
-            found.append(range(start, place))
+            found.append(range(start, position))
             start = None
     if len(found) != len(distinct):
         raise ValueError(

@@ -22,7 +22,7 @@ PUBLISHED = "InstantID's file `ip-adapter.bin` has 51 tensors in `image_proj` an
 
 @dataclass(frozen=True)
 class Layer:
-    """A cross-attention layer of a UNet: the host's name of its block, its place in the block, its channels."""
+    """A cross-attention layer of a UNet: the host's name of its block, its position in the block, its channels."""
 
     block: tuple[str, int]
     index: int

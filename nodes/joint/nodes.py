@@ -17,7 +17,7 @@ class ReferencePictures(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         picture = io.Image.Input("image", tooltip="A picture of the subject, of any size, or a batch of pictures of one size.")
-        mask = io.Mask.Input("mask", optional=True, tooltip="White where the subject of the picture with the same place is.")
+        mask = io.Mask.Input("mask", optional=True, tooltip="White where the subject of the picture with the same position is.")
         return io.Schema(
             node_id="JediReferences",
             display_name="Reference Pictures",
@@ -351,7 +351,7 @@ class PickPictures(io.ComfyNode):
                 io.String.Input(
                     "indices",
                     default="0",
-                    tooltip="With which = index: places in each set, such as 0, 2-4. Generated pictures come first, "
+                    tooltip="With which = index: positions in each set, such as 0, 2-4. Generated pictures come first, "
                     "then the references.",
                 ),
             ],

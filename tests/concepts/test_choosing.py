@@ -1,4 +1,4 @@
-"""Which box is the concept's: orders, places, equal phrases, and refusals."""
+"""Which box is the concept's: orders, positions, equal phrases, and refusals."""
 
 import pytest
 from same_subject.nodes.concepts import choosing

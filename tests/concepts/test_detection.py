@@ -31,11 +31,11 @@ def test_spans_are_the_tokens_between_separators():
 
 
 def outputs(rows):
-    """Logits [Q, 7] from token probabilities by place, everything else -inf; boxes side by side."""
+    """Logits [Q, 7] from probabilities by token, everything else -inf; boxes side by side."""
     logits = torch.full((len(rows), len(TOKENS)), -torch.inf)
     for number, row in enumerate(rows):
-        for place, value in row.items():
-            logits[number, place] = torch.tensor(value).logit()
+        for token, value in row.items():
+            logits[number, token] = torch.tensor(value).logit()
     boxes = torch.tensor([[0.1 + 0.2 * number, 0.5, 0.1, 0.5] for number in range(len(rows))])
     return logits, boxes
 

@@ -22,7 +22,7 @@ def by_hand(q, k, v, sees):
     rows = []
     for row in range(len(q)):
         first = row // SIZE * SIZE
-        keys = [first + place for place in sees(row % SIZE)]
+        keys = [first + position for position in sees(row % SIZE)]
         scores = (q[row] * 3) @ k[keys].flatten(0, 1).T / WIDTH**0.5
         rows.append(scores.softmax(-1) @ v[keys].flatten(0, 1))
     return torch.stack(rows)

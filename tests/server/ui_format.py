@@ -77,8 +77,8 @@ def unfold(blueprint, given, classes, prefix=""):
         if link["origin_id"] == INPUTS:
             origins[link["id"]] = given[names[link["origin_slot"]]]
         elif link["target_id"] == OUTPUTS:
-            place = [f"{prefix}{link['origin_id']}", link["origin_slot"]]
-            outputs[definition["outputs"][link["target_slot"]]["name"]] = place
+            source = [f"{prefix}{link['origin_id']}", link["origin_slot"]]
+            outputs[definition["outputs"][link["target_slot"]]["name"]] = source
         else:
             origins[link["id"]] = [f"{prefix}{link['origin_id']}", link["origin_slot"]]
     return prompt_of(definition["nodes"], origins, classes, prefix), outputs

@@ -118,7 +118,7 @@ class Calls:
     def _record(self, executor, x, timesteps, context, y, control, transformer_options, **kwargs):
         self.inputs.append(x.clone())
         self.options.append(dict(transformer_options))
-        self.controls.append({place: list(residuals) for place, residuals in (control or {}).items()})
+        self.controls.append({group: list(residuals) for group, residuals in (control or {}).items()})
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
     def __len__(self) -> int:

@@ -52,11 +52,11 @@ class Detector:
         needed = height * width * BYTES_A_PIXEL
         comfy.model_management.load_models_gpu([self.patcher], memory_required=needed, force_full_load=True)
         progress = comfy.utils.ProgressBar(len(pictures))
-        place = next(self.patcher.model.parameters()).device  # with --novram the host leaves it where it was
-        ids = torch.tensor([token_ids], device=place)
+        device = next(self.patcher.model.parameters()).device  # with --novram the host leaves it where it was
+        ids = torch.tensor([token_ids], device=device)
         for picture in pictures:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            seen = prepared(picture[None].to(place, torch.float32), height, width)
+            seen = prepared(picture[None].to(device, torch.float32), height, width)
             with torch.no_grad():
                 logits, boxes = self.patcher.model(seen, ids)
             progress.update(1)

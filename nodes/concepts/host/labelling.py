@@ -25,13 +25,13 @@ def _draw(boxes: Boxes, number: int) -> torch.Tensor:
     draw = ImageDraw.Draw(canvas)
     size = max(10, min(canvas.size) // 32)
     font, line = ImageFont.load_default(size), max(2, size // 6)
-    for place, others in enumerate(boxes.found[number]):
+    for concept, others in enumerate(boxes.found[number]):
         for box in others:
-            draw.rectangle(_inside(box, canvas), outline=COLOURS[place % len(COLOURS)], width=1)
-    for place, chosen in enumerate(boxes.chosen[number]):
+            draw.rectangle(_inside(box, canvas), outline=COLOURS[concept % len(COLOURS)], width=1)
+    for concept, chosen in enumerate(boxes.chosen[number]):
         if chosen is None:
             continue
-        colour, label = COLOURS[place % len(COLOURS)], f"{place} {boxes.phrases[place]} {chosen.score:.2f}"
+        colour, label = COLOURS[concept % len(COLOURS)], f"{concept} {boxes.phrases[concept]} {chosen.score:.2f}"
         corners = _inside(chosen, canvas)
         draw.rectangle(corners, outline=colour, width=line)
         at = (corners[0] + line, corners[1] + line)

@@ -51,7 +51,7 @@ def _masks(patcher, picture: torch.Tensor, boxes: tuple[Box | None, ...]) -> tor
     from segment_anything import SamPredictor
 
     masks = torch.zeros(len(boxes), *picture.shape[:2])
-    there = {place: box.corners for place, box in enumerate(boxes) if box is not None}
+    there = {position: box.corners for position, box in enumerate(boxes) if box is not None}
     if there:
         predictor = SamPredictor(patcher.model.sam)
         predictor.set_image((picture * 255).round().clamp(0, 255).to("cpu", torch.uint8).numpy())

@@ -66,10 +66,10 @@ def _shared_paths(path: Path, config: demo_config.Config) -> dict[str, Path]:
     """Where each shared network's file is: beside the model's own, or in the pack's `demo/`."""
     found = {}
     for part, shared in config.shared.items():
-        places = [folder / shared.file for folder in (path.parent, folders.PACK / "demo")]
-        file = next((place for place in places if place.is_file()), None)
+        paths = [folder / shared.file for folder in (path.parent, folders.PACK / "demo")]
+        file = next((one for one in paths if one.is_file()), None)
         if file is None:
-            raise ValueError(f"its {part} is in {shared.file}, which is neither beside it nor in {places[-1].parent}")
+            raise ValueError(f"its {part} is in {shared.file}, which is neither beside it nor in {paths[-1].parent}")
         found[part] = file
     return found
 
@@ -86,8 +86,8 @@ def _read(path: Path) -> tuple[demo_config.Config, dict[str, dict[str, torch.Ten
     config = describe(path)
     state = comfy.utils.load_torch_file(str(path), safe_load=True)
     with _refusing(path):
-        for part, place in _shared_paths(path, config).items():
-            state |= _read_shared(place, part, config.shared[part].sha256)
+        for part, shared_path in _shared_paths(path, config).items():
+            state |= _read_shared(shared_path, part, config.shared[part].sha256)
         state = stored.whole(state, config.clip["vocab_size"])
     return config, {
         name: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

@@ -57,9 +57,9 @@ class ToyFinder:
             for row, toy in enumerate(toys):
                 x1, y1, x2, y2 = (toy.box_xyxy / torch.tensor([width, height] * 2)).tolist()
                 boxes[row] = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
-                for place, token in enumerate(token_ids):
+                for position, token in enumerate(token_ids):
                     if FIRST_WORD <= token < FIRST_WORD + len(SHAPES):
-                        logits[row, place] = toy.shapes[token - FIRST_WORD].logit(eps=1e-4)
+                        logits[row, position] = toy.shapes[token - FIRST_WORD].logit(eps=1e-4)
             yield logits, boxes
 
     def faces(self, picture: torch.Tensor) -> list[Face]:

@@ -23,7 +23,7 @@ from ..faces import Face
 FOLDER = "insightface"
 PACK = "antelopev2"
 ARCHIVE = f"{PACK}.zip"
-PLACE = f"models/{FOLDER}/models/{PACK}"
+FILES_FOLDER = f"models/{FOLDER}/models/{PACK}"
 EXACT, ANY = "as published", "any"
 AUTO, CPU = "auto", "cpu"
 DETECTION_SIZE = (640, 640)
@@ -94,12 +94,12 @@ def load(files: str, device: str) -> FaceAnalysis:
 
 def source() -> str:
     """Where the pack is published."""
-    return catalogue.listed(ARCHIVE, PLACE)["url"]
+    return catalogue.listed(ARCHIVE, FILES_FOLDER)["url"]
 
 
 def hashes() -> dict[str, str]:
     """The five files of the pack and their sha256."""
-    return {name: catalogue.listed(name, PLACE)["sha256"] for name in catalogue.files(PLACE) if name != ARCHIVE}
+    return {name: catalogue.listed(name, FILES_FOLDER)["sha256"] for name in catalogue.files(FILES_FOLDER) if name != ARCHIVE}
 
 
 def find_pack() -> Path:

@@ -35,7 +35,7 @@ class ControlFace:
 
 
 class FaceControlNet(comfy.controlnet.ControlNet):
-    """The host's ControlNet, fed with the faces of the chunks. ``number``: its place among face ControlNets of a chain.
+    """The host's ControlNet, fed with the faces of the chunks. ``number``: its position among face ControlNets of a chain.
 
     Entries that share one object run in one batch, each with its own face.
     """
@@ -82,7 +82,7 @@ class FaceControlNet(comfy.controlnet.ControlNet):
         if own is None:
             return previous
         if any(face.mask is not None for face in faces):
-            own = {place: [self._masked(faces, residual) for residual in own.get(place, ())] for place in BLOCK_GROUPS}
+            own = {group: [self._masked(faces, residual) for residual in own.get(group, ())] for group in BLOCK_GROUPS}
         return own if previous is None else _sum(own, previous)
 
     def _batch(self, faces: Sequence[ControlFace], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,13 +178,13 @@ def check(loaded, width: int) -> None:
 
 
 def _sum(own: dict, previous: dict) -> dict:
-    """Residuals of two ControlNets, place by place."""
+    """Residuals of two ControlNets, added one by one."""
     total = {}
-    for place in BLOCK_GROUPS:
-        ours, theirs = list(own.get(place, ())), list(previous.get(place, ()))
+    for group in BLOCK_GROUPS:
+        ours, theirs = list(own.get(group, ())), list(previous.get(group, ()))
         length = max(len(ours), len(theirs))
         ours, theirs = (part + [None] * (length - len(part)) for part in (ours, theirs))
-        total[place] = [a if b is None else b if a is None else a + b for a, b in zip(ours, theirs, strict=True)]
+        total[group] = [a if b is None else b if a is None else a + b for a, b in zip(ours, theirs, strict=True)]
     return total
 
 

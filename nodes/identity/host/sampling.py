@@ -22,7 +22,7 @@ from ..placement import Placement
 KEY = "same_subject_identity"
 """Names the wrappers, the chunks' tags, and what a call of the UNet is about in the host's transformer options."""
 CHOSEN = "same_subject_identities"
-"""Optional key of a conditioning entry: which identities of the model act on it, a tuple of places from 0. Default: all."""
+"""Optional key of a conditioning entry: which identities of the model act on it, a tuple of positions from 0. Default: all."""
 
 
 @dataclass(frozen=True, eq=False)

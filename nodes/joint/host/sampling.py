@@ -150,4 +150,4 @@ class JointSampling:
                 return residual
             return residual * acts.repeat(residual.shape[0] // layout.rows).to(residual)[:, None, None, None]
 
-        return {place: [masked(residual) for residual in residuals] for place, residuals in control.items()}
+        return {group: [masked(residual) for residual in residuals] for group, residuals in control.items()}

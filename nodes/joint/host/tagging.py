@@ -14,7 +14,7 @@ from ..layout import JointSet, Layout
 SET_KEY = "same_subject_set"
 """Key of a conditioning entry that names the joint set it was made for."""
 TAG = "same_subject_rows"
-"""Model conditioning [B, 2]: a row's place in the set's batch, and 1 if its term has null references under image guidance."""
+"""Model conditioning [B, 2]: a row's position in the set's batch, and 1 if its term has null references under image guidance."""
 PARTIAL = "same_subject_partial"
 """The conditioning of e1 (equation 4), beside the guider's own."""
 

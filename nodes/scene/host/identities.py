@@ -42,19 +42,19 @@ def assign(background, concepts: Sequence, branches: Sequence) -> None:
     shared = {number: branch for number, branch in enumerate(branches, 1) if branch.model is None}
     owned = {number: identities.index(branch.identity) for number, branch in shared.items() if branch.identity is not None}
     bare = [number for number in shared if number not in owned]
-    chained = [place for place in range(len(identities)) if place not in owned.values()]
+    chained = [position for position in range(len(identities)) if position not in owned.values()]
     if chained and len(chained) != len(bare):
         raise ValueError(
             f"Concept Scene: the model has {len(chained)} identities, but {len(bare)} Concept Branch nodes without an identity "
             "or a model of their own. Connect identities to Concept Branch nodes, or put one Apply Identity for each of them "
             "before Concept Scene, in the order of the chain."
         )
-    places = owned | dict(zip(bare, chained, strict=False))
+    positions = owned | dict(zip(bare, chained, strict=False))
     background.conds = _named(background.conds, ())
     for concept in concepts:
         if concept.number not in shared:
             continue
-        mine = places.get(concept.number)
+        mine = positions.get(concept.number)
         for entry in concept.original_conds["positive"]:
             _check_faces(entry, identities, mine, concept.number)
         concept.original_conds = _named(concept.original_conds, () if mine is None else (mine,))

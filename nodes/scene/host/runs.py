@@ -221,7 +221,7 @@ class SceneRun:
             return torch.cat(denoised)
         result = blending.blend(denoised, self.weights)
         for function in added:
-            conditional, unconditional = (blending.blend(pool.parts(place), self.weights) for place in (0, 1))
+            conditional, unconditional = (blending.blend(pool.parts(part), self.weights) for part in (0, 1))
             result = function({
                 "denoised": result, "cond_denoised": conditional, "uncond_denoised": unconditional, "input": x, "sigma": timestep,
                 "cond": self.background.conds.get("positive"), "uncond": self.background.conds.get("negative"),

@@ -141,10 +141,10 @@ def test_segment_anything_gives_what_its_own_predictor_gives(sam_file):
     assert masks.shape == (3, 40, 60) and not masks[1].any()
     predictor = SamPredictor(planted.segment_anything(SEED))
     predictor.set_image((picture[0] * 255).round().byte().numpy())
-    for place in (0, 2):
-        plain, _, _ = predictor.predict(box=torch.tensor(boxes[0][place].corners).numpy(), multimask_output=False)
-        assert (masks[place].bool() != torch.from_numpy(plain[0])).float().mean() <= 1e-3
-        assert 0.1 < masks[place].mean() < 0.9, "the mask is neither all nor nothing, so equality says something"
+    for position in (0, 2):
+        plain, _, _ = predictor.predict(box=torch.tensor(boxes[0][position].corners).numpy(), multimask_output=False)
+        assert (masks[position].bool() != torch.from_numpy(plain[0])).float().mean() <= 1e-3
+        assert 0.1 < masks[position].mean() < 0.9, "the mask is neither all nor nothing, so equality says something"
     assert (masks[0] != masks[2]).float().mean() >= 100 * 1e-3, "another box gives another mask"
 
 

@@ -110,7 +110,7 @@ def test_a_chunk_without_a_face_gets_nothing_of_it(unet, control, continue_from)
     ((faces, residuals, out),) = zip(calls.faces, calls.controls, calls.outputs, strict=True)
     background = [number for number, one in enumerate(faces) if one is None]
     assert len(faces) == 6 and len(background) == 2
-    every = [residual.chunk(6) for place in residuals.values() for residual in place]
+    every = [residual.chunk(6) for group in residuals.values() for residual in group]
     assert every and all(rows[number].any() == (number not in background) for rows in every for number in range(6))
     alone = plain.outputs[0].chunk(2)
     own = [out.chunk(6)[number] for number in background]
