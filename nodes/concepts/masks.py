@@ -1,4 +1,4 @@
-"""From one mask a concept to weights on the latent grid (Multi-Concept Customization, eq. 8).
+"""From one mask a concept to blend weights on the latent grid (Multi-Concept Customization, eq. 8).
 
 The pipeline, in this order: grow, make disjoint, area-average to the latent grid, one linear blur,
 M_BG = 1 - sum M_i. Growing and the share-out keep the sum of the masks at most one; averaging and
@@ -83,14 +83,14 @@ def blur(masks: torch.Tensor, radius: float) -> torch.Tensor:
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
 
 
-def latent_weights(masks: torch.Tensor, height: int, width: int, radius: float) -> tuple[torch.Tensor, torch.Tensor]:
+def blend_weights(masks: torch.Tensor, height: int, width: int, radius: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(M_i [K, h, w], M_BG [1, h, w]) of disjoint masks [K, H, W]; together they sum to one everywhere.
 
     radius: of the blur, in latent pixels.
     """
-    weights = blur(area_average(masks.float(), height, width), radius).clamp(min=0)
-    weights = weights / weights.sum(0, keepdim=True).clamp(min=1)  # a rounding error above one, nothing else
-    return weights, 1 - weights.sum(0, keepdim=True)
+    own = blur(area_average(masks.float(), height, width), radius).clamp(min=0)
+    own = own / own.sum(0, keepdim=True).clamp(min=1)  # a rounding error above one, nothing else
+    return own, 1 - own.sum(0, keepdim=True)
 
 
 def check_shares(before: torch.Tensor, after: torch.Tensor, names: tuple[str, ...], where: str) -> None:

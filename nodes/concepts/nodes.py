@@ -226,7 +226,7 @@ def _pipeline_inputs() -> list:
             min=0.0,
             max=32.0,
             step=0.1,
-            tooltip="How softly concepts blend into each other: the blur of their weights, in latent pixels. 0 = hard edges.",
+            tooltip="How softly concepts blend into one another: the blur of blend weights, in latent pixels. 0 = hard edges.",
         ),
     ]
 
@@ -253,7 +253,7 @@ class ConceptMasks(io.ComfyNode):
             node_id="ConceptMasks",
             display_name="Concept Masks",
             category=CATEGORY,
-            description="Turns the boxes of concepts into masks that do not overlap, and into weights that sum to one.",
+            description="Turns the boxes of concepts into masks that do not overlap, and into blend weights that sum to one.",
             search_aliases=["segment anything", "sam", "box to mask", "instance masks", "regional", "multi concept"],
             inputs=[
                 sockets.Boxes.Input("boxes", tooltip="From Find Concepts; the pictures come with them."),

@@ -45,7 +45,7 @@ class Concepts:
 
     phrases: K names. boxes: B rows of K boxes, None where a concept is empty; a box holds its score.
     masks: [B, K, H, W] on the picture, 0 to 1, disjoint; zero where a concept is empty. feather: standard
-    deviation of the blur of the weights, in latent pixels.
+    deviation of the blur of the blend weights, in latent pixels.
     """
 
     phrases: tuple[str, ...]
@@ -53,9 +53,9 @@ class Concepts:
     masks: torch.Tensor
     feather: float
 
-    def weights(self, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def blend_weights(self, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(M_i [B, K, h, w], M_BG [B, 1, h, w]) on a latent grid: never negative, and together one at every pixel."""
-        pairs = [pipeline.latent_weights(masks, height, width, self.feather) for masks in self.masks]
+        pairs = [pipeline.blend_weights(masks, height, width, self.feather) for masks in self.masks]
         own, background = zip(*pairs, strict=True)
         return torch.stack(own), torch.stack(background)
 
@@ -64,7 +64,7 @@ class Concepts:
 class Finish:
     """What becomes of raw masks. grow: pixels, before they are shared out; negative shrinks. overlaps: one of SHARE_OUTS.
 
-    feather: standard deviation of the blur of the weights, in latent pixels.
+    feather: standard deviation of the blur of the blend weights, in latent pixels.
     """
 
     grow: int = 8

@@ -27,11 +27,11 @@ Report = Callable[[int, torch.Tensor, torch.Tensor], None]
 """(step from 0, Z_{j+1}, blended denoised predictions)."""
 
 
-def blend(latents: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-    """Equation 8: M_BG Z' + sum M_i Z^i. weights: [K + 1, B or 1, 1, h, w], the background's first, summing to one."""
-    total = latents[0] * weights[0].to(latents[0])
-    for latent, weight in zip(latents[1:], weights[1:], strict=True):
-        total = total + latent * weight.to(latent)
+def blend(latents: Sequence[torch.Tensor], blend_weights: torch.Tensor) -> torch.Tensor:
+    """Equation 8: M_BG Z' + sum M_i Z^i. blend_weights: [K + 1, B or 1, 1, h, w], the background's first, summing to one."""
+    total = latents[0] * blend_weights[0].to(latents[0])
+    for latent, share in zip(latents[1:], blend_weights[1:], strict=True):
+        total = total + latent * share.to(latent)
     return total
 
 
@@ -44,18 +44,18 @@ def multi_concept(
     predict: Predict,
     noise: torch.Tensor,
     sigmas: torch.Tensor,
-    weights: torch.Tensor,
+    blend_weights: torch.Tensor,
     last_steps: int,
     report: Report | None = None,
 ) -> torch.Tensor:
     """Algorithm 1, stage 2: Z_0 [B, C, h, w] from the noise Z'_t [B, C, h, w].
 
-    sigmas: [t + 1], falling. weights: as in `blend`. last_steps: S; in the last S steps (j < S) the background goes on
+    sigmas: [t + 1], falling. blend_weights: as in `blend`. last_steps: S; in the last S steps (j < S) the background goes on
     from its own Z'_{j+1}, as stage 2 last wrote it, and before them from the blend Z_{j+1}. Concepts always go on
     from their own Z^i_{j+1}.
     """
     steps = len(sigmas) - 1
-    background, concepts, blended = noise, [noise] * (len(weights) - 1), noise
+    background, concepts, blended = noise, [noise] * (len(blend_weights) - 1), noise
     for number in range(steps):
         j = steps - 1 - number
         if j >= last_steps:
@@ -63,15 +63,15 @@ def multi_concept(
         latents = [background, *concepts]
         denoised = predict(latents, sigmas[number])
         if report is not None:
-            report(number, blended, blend(denoised, weights))
+            report(number, blended, blend(denoised, blend_weights))
         latents = [euler_step(z, x0, sigmas[number], sigmas[number + 1]) for z, x0 in zip(latents, denoised, strict=True)]
         background, *concepts = latents
-        blended = blend(latents, weights)
+        blended = blend(latents, blend_weights)
     return blended
 
 
-def weights_of_masks(masks: Sequence[torch.Tensor], rows: int, height: int, width: int, feather: float) -> torch.Tensor:
-    """Weights [K + 1, rows or 1, 1, h, w] on the latent grid, the background's first, of one mask a concept.
+def blend_weights_of(masks: Sequence[torch.Tensor], rows: int, height: int, width: int, feather: float) -> torch.Tensor:
+    """Blend weights [K + 1, rows or 1, 1, h, w] on the latent grid, the background's first, of one mask a concept.
 
     masks: K of [1 or rows, any height, any width], 0 to 1; sizes may differ. Where masks meet, the one that is
     listed first keeps its share and the others get what is left. feather: standard deviation of the blur, in latent
@@ -91,7 +91,7 @@ def weights_of_masks(masks: Sequence[torch.Tensor], rows: int, height: int, widt
     for own in torch.stack(even, dim=1):  # K, H, W of each picture
         shared = pipeline.disjoint(own, torch.zeros(len(masks), 1, 1, device=own.device))
         _check_shares(own, shared)
-        pairs.append(pipeline.latent_weights(shared, height, width, feather))
+        pairs.append(pipeline.blend_weights(shared, height, width, feather))
     return background_first(*(torch.stack(parts) for parts in zip(*pairs, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""Masks become weights that sum to one."""
+"""Masks become blend weights that sum to one."""
 
 import pytest
 import torch
@@ -24,9 +24,9 @@ def test_weights_and_background_sum_to_one_and_are_never_negative(count, size, f
     generator = torch.Generator().manual_seed(count)
     raw = (torch.rand(count, *size, generator=generator) > 1 - 0.5 / count).float()
     own = masks.disjoint(raw, torch.rand(count, 1, 1, generator=generator))
-    weights, background = masks.latent_weights(own, 9, 6, feather)
-    assert (weights.sum(0) + background[0] - 1).abs().max() <= 1e-6
-    assert weights.min() >= 0 and background.min() >= 0
+    blend_weights, background = masks.blend_weights(own, 9, 6, feather)
+    assert (blend_weights.sum(0) + background[0] - 1).abs().max() <= 1e-6
+    assert blend_weights.min() >= 0 and background.min() >= 0
     assert background.max() - background.min() >= 100 * 1e-6
 
 
@@ -102,11 +102,11 @@ def test_a_scene_gives_weights_on_any_latent_grid():
     raw = masks.from_boxes(corners(Box(0, 0, 8, 16), Box(8, 0, 16, 16)), 16, 32)
     both = places.Concepts(NAMES, ((None, None),) * 2, torch.stack([raw, raw.flip(-1)]), 0.5)
     for grid in ((2, 4), (3, 5), (16, 32)):
-        weights, background = both.weights(*grid)
-        assert weights.shape == (2, 2, *grid) and background.shape == (2, 1, *grid)
-        assert (weights.sum(1, keepdim=True) + background - 1).abs().max() <= 1e-6
-        assert (weights[0] - weights[1].flip(-1)).abs().max() <= 1e-6
-        assert far_apart(weights[0], weights[1], 1e-6)
+        blend_weights, background = both.blend_weights(*grid)
+        assert blend_weights.shape == (2, 2, *grid) and background.shape == (2, 1, *grid)
+        assert (blend_weights.sum(1, keepdim=True) + background - 1).abs().max() <= 1e-6
+        assert (blend_weights[0] - blend_weights[1].flip(-1)).abs().max() <= 1e-6
+        assert far_apart(blend_weights[0], blend_weights[1], 1e-6)
 
 
 def test_the_box_of_a_mask_is_the_smallest_around_its_white():

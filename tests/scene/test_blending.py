@@ -8,7 +8,7 @@ ROUNDING = 1e-5
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0])
 
 
-def weights(concepts, rows=1, size=4, seed=0):
+def blend_weights(concepts, rows=1, size=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(concepts + 1, rows, 1, size, size, generator=generator).softmax(0)
 
@@ -26,9 +26,9 @@ def predict(latents, sigma):
     return [denoise(branch, latent, sigma) for branch, latent in enumerate(latents)]
 
 
-def listing(x, sigmas, weights, s):
+def listing(x, sigmas, blend_weights, s):
     """Algorithm 1, stage 2, word for word, with dictionaries for its indexed letters."""
-    t, k = len(sigmas) - 1, len(weights) - 1
+    t, k = len(sigmas) - 1, len(blend_weights) - 1
     sigma = {j: sigmas[t - j] for j in range(t + 1)}
     z, z_background, z_concept = {t: x}, {t: x}, {(i, t): x for i in range(1, k + 1)}
 
@@ -42,14 +42,14 @@ def listing(x, sigmas, weights, s):
             else:
                 z_background[j] = step(0, z[j + 1], j)
             z_concept[i, j] = step(i, z_concept[i, j + 1], j)
-        z[j] = weights[0] * z_background[j] + sum(weights[i] * z_concept[i, j] for i in range(1, k + 1))
+        z[j] = blend_weights[0] * z_background[j] + sum(blend_weights[i] * z_concept[i, j] for i in range(1, k + 1))
     return z[0]
 
 
 @pytest.mark.parametrize("concepts", (1, 2, 8))
 @pytest.mark.parametrize("last_steps", (0, 2, 4))
 def test_stage_2_is_the_listing(concepts, last_steps):
-    share = weights(concepts, rows=2)
+    share = blend_weights(concepts, rows=2)
     expected = listing(noise(2), SIGMAS, share, last_steps)
     assert (algorithm.multi_concept(predict, noise(2), SIGMAS, share, last_steps) - expected).abs().max() < ROUNDING
     other = listing(noise(2), SIGMAS, share, (last_steps + 2) % 5)
@@ -57,13 +57,13 @@ def test_stage_2_is_the_listing(concepts, last_steps):
 
 
 def test_more_last_steps_than_steps_are_all_steps():
-    share = weights(2)
+    share = blend_weights(2)
     assert torch.equal(*(algorithm.multi_concept(predict, noise(), SIGMAS, share, s) for s in (4, 1000)))
 
 
 def test_each_step_is_reported_with_the_blend_it_started_from():
     reports = []
-    share = weights(2)
+    share = blend_weights(2)
     algorithm.multi_concept(predict, noise(), SIGMAS, share, 2, lambda *report: reports.append(report))
     assert [number for number, *_ in reports] == [0, 1, 2, 3]
     assert torch.allclose(reports[0][1], noise())
@@ -77,13 +77,13 @@ def test_a_blend_takes_each_latent_pixel_from_its_owner():
     assert (blended[..., :2, :] == 5).all() and (blended[..., 2:, :2] == 6).all() and (blended[..., 2:, 2:] == 7).all()
 
 
-def test_weights_of_masks_of_any_sizes_sum_to_one_and_the_first_listed_wins():
+def test_blend_weights_of_masks_of_any_sizes_sum_to_one_and_the_first_listed_wins():
     left, most = torch.zeros(1, 32, 32), torch.zeros(2, 8, 16)
     left[..., :16], most[:, :, 4:] = 1, 1
-    share = algorithm.weights_of_masks([left, most], 2, 4, 4, 0.0)
+    share = algorithm.blend_weights_of([left, most], 2, 4, 4, 0.0)
     assert share.shape == (3, 2, 1, 4, 4) and torch.allclose(share.sum(0), torch.ones(2, 1, 4, 4))
     assert torch.equal(share[1, 0, 0, 0], torch.tensor([1.0, 1, 0, 0])) and torch.equal(share[2, 0, 0, 0], 1 - share[1, 0, 0, 0])
-    soft = algorithm.weights_of_masks([left, most], 2, 4, 4, 1.0)
+    soft = algorithm.blend_weights_of([left, most], 2, 4, 4, 1.0)
     assert torch.allclose(soft.sum(0), torch.ones(2, 1, 4, 4)) and (soft - share).abs().max() > 0.1
 
 
@@ -91,10 +91,10 @@ def test_masks_that_overlap_wholly_and_masks_of_other_batches_are_refused():
     small, large = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
     small[..., 2:4, 2:4] = 1
     with pytest.raises(ValueError, match="mask of concept 2 lies almost wholly inside.*Move its Concept Branch to the front"):
-        algorithm.weights_of_masks([large, small], 1, 4, 4, 0.0)
-    assert algorithm.weights_of_masks([small, large], 1, 4, 4, 0.0)[0].sum() < ROUNDING
+        algorithm.blend_weights_of([large, small], 1, 4, 4, 0.0)
+    assert algorithm.blend_weights_of([small, large], 1, 4, 4, 0.0)[0].sum() < ROUNDING
     small[..., 1:4, 1:4] = 1  # ends inside latent pixels
     with pytest.raises(ValueError, match="almost wholly inside"):
-        algorithm.weights_of_masks([small, small.clone()], 1, 4, 4, 0.0)
+        algorithm.blend_weights_of([small, small.clone()], 1, 4, 4, 0.0)
     with pytest.raises(ValueError, match="mask of concept 1 has 3 pictures, but the latent batch has 2"):
-        algorithm.weights_of_masks([small.repeat(3, 1, 1)], 2, 4, 4, 0.0)
+        algorithm.blend_weights_of([small.repeat(3, 1, 1)], 2, 4, 4, 0.0)

@@ -187,8 +187,8 @@ class Painted:
         (self.latents,) = latents_of(live, outputs)
         masks = [graphs.open_picture(live, entry).convert("L") for entry in outputs["saved_masks"]["images"]]
         own = torch.stack([torch.from_numpy(numpy.array(mask)) for mask in masks]) / 255
-        weights, background = pipeline.latent_weights(own, HEIGHT // 8, WIDTH // 8, 0.0)
-        self.alone = torch.cat((background, weights)) > 0.999
+        blend_weights, background = pipeline.blend_weights(own, HEIGHT // 8, WIDTH // 8, 0.0)
+        self.alone = torch.cat((background, blend_weights)) > 0.999
 
     def change(self, other):
         """Root mean square difference of the latents where the background, the first and the second concept are alone."""

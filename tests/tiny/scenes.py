@@ -96,6 +96,6 @@ def denoise_all(model, chain, latents, sigma, kind="sd15") -> list[torch.Tensor]
     ]
 
 
-def weights(chain, rows=1) -> torch.Tensor:
+def blend_weights(chain, rows=1) -> torch.Tensor:
     own = torch.stack([one.mask for one in chain])[:, :, None]
     return torch.cat((1 - own.sum(0, keepdim=True), own))

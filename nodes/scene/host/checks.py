@@ -44,7 +44,7 @@ def check_guider(guider, branches: Sequence) -> None:
     """Raise if a run cannot be split into branches."""
     if type(guider).predict_noise is not comfy.samplers.CFGGuider.predict_noise:
         raise ValueError(
-            f"Concept Scene: the guider {type(guider).__name__} combines its branches itself. Use KSampler, KSampler Advanced, "
+            f"Concept Scene: the guider {type(guider).__name__} combines its terms itself. Use KSampler, KSampler Advanced, "
             "CFG Guider or Basic Guider."
         )
     if is_joint(guider.model_patcher):
@@ -95,11 +95,11 @@ def _check_clones(one, other, number: int) -> None:
     """Refuse two versions of one loaded network that differ in its weights or parts: only one of them can be in place."""
     if one is other or one.model is not other.model:
         return
-    weights = one.patches_uuid == other.patches_uuid or not (one.patches or other.patches)
+    same_weights = one.patches_uuid == other.patches_uuid or not (one.patches or other.patches)
     parts = one.object_patches.keys() == other.object_patches.keys() and all(
         one.object_patches[name] is other.object_patches[name] for name in one.object_patches
     )
-    if not weights or not parts or one.injections.keys() != other.injections.keys():
+    if not same_weights or not parts or one.injections.keys() != other.injections.keys():
         raise ValueError(
             f"Concept Scene: the model of concept {number} is another concept's or the scene's with other weights (a LoRA) or "
             "other sampling settings, and a loaded checkpoint can have only one version at a time. Load the checkpoint a second "

@@ -15,10 +15,10 @@ STACKED = "same_subject_stacked"
 """In the host's transformer options: the guider's x is a stack of the latents of all branches, [(K + 1) B, C, h, w]."""
 
 
-def algorithm_1(sampler, weights: torch.Tensor, last_steps: int) -> comfy.samplers.KSAMPLER:
+def algorithm_1(sampler, blend_weights: torch.Tensor, last_steps: int) -> comfy.samplers.KSAMPLER:
     """Euler or DDIM of the host as a sampler that runs Algorithm 1 as it is listed. Raises for any other sampler.
 
-    weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S.
+    blend_weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S.
     """
     plain = isinstance(sampler, comfy.samplers.KSAMPLER) and sampler.sampler_function is k_diffusion.sample_euler
     if not plain or sampler.extra_options.get("s_churn", 0) > 0:
@@ -28,7 +28,7 @@ def algorithm_1(sampler, weights: torch.Tensor, last_steps: int) -> comfy.sample
             f"{name.removeprefix('sample_')}, which cannot follow that. Use euler or ddim without churn, or set `continue_from` "
             "to `blend`."
         )
-    count = len(weights)
+    count = len(blend_weights)
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None, **_):
         wide = comfy.samplers.KSamplerX0Inpaint(model.inner_model, model.sigmas)
@@ -50,6 +50,6 @@ def algorithm_1(sampler, weights: torch.Tensor, last_steps: int) -> comfy.sample
                 now = {"i": number, "sigma": sigmas[number], "sigma_hat": sigmas[number]}
                 callback({**now, "x": blended, "denoised": denoised})
 
-        return blending.multi_concept(predict, x, sigmas, weights, last_steps, report)
+        return blending.multi_concept(predict, x, sigmas, blend_weights, last_steps, report)
 
     return comfy.samplers.KSAMPLER(sample, {}, sampler.inpaint_options)

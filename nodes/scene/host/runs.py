@@ -60,24 +60,24 @@ class Scene:
         model.wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [scene.outer_sample], **others}
         return model
 
-    def weights(self, rows: int, height: int, width: int) -> torch.Tensor:
+    def blend_weights(self, rows: int, height: int, width: int) -> torch.Tensor:
         """[K + 1, rows or 1, 1, h, w], the background's first."""
         if self.concepts is None:
             masks = [branch.mask for branch in self.branches if branch.mask is not None]  # all of them: `check_places`
-            return blending.weights_of_masks(masks, rows, height, width, self.feather)
+            return blending.blend_weights_of(masks, rows, height, width, self.feather)
         high, wide = self.concepts.masks.shape[-2:]
         if max(wide * height, high * width) > MOST_STRETCH * min(wide * height, high * width):
             raise ValueError(
                 f"Concept Scene: `concepts` were found on a picture of {wide}x{high} pixels, but the latents have another shape, "
                 f"{width}x{height}. Paint a picture of the shape that they were found on."
             )
-        weights = blending.background_first(*self.concepts.weights(height, width))
-        if weights.shape[1] not in (1, rows):
+        blend_weights = blending.background_first(*self.concepts.blend_weights(height, width))
+        if blend_weights.shape[1] not in (1, rows):
             raise ValueError(
-                f"Concept Scene: `concepts` were found on {weights.shape[1]} pictures, but the latent batch has {rows}. Paint as "
-                "many pictures as the concepts were found on, or find them on one."
+                f"Concept Scene: `concepts` were found on {blend_weights.shape[1]} pictures, but the latent batch has {rows}. "
+                "Paint as many pictures as the concepts were found on, or find them on one."
             )
-        return weights
+        return blend_weights
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         """A run. Concepts that are nowhere in the picture are left out."""
@@ -87,14 +87,14 @@ class Scene:
         checks.check_guider(guider, self.branches)
         if latent_image.is_nested or latent_image.ndim != 4:
             raise ValueError("Concept Scene: the latents are not pictures, but need to be [rows, channels, height, width].")
-        weights = self.weights(latent_image.shape[0], *latent_image.shape[-2:])
-        present = [number for number in range(len(self.branches)) if weights[number + 1].any()]
-        weights = weights[[0, *(number + 1 for number in present)]]
+        blend_weights = self.blend_weights(latent_image.shape[0], *latent_image.shape[-2:])
+        present = [number for number in range(len(self.branches)) if blend_weights[number + 1].any()]
+        blend_weights = blend_weights[[0, *(number + 1 for number in present)]]
         concepts = [_Concept(guider, self.branches[number], number + 1, latent_image) for number in present]
         identities.assign(guider, concepts, self.branches)
-        run = SceneRun(guider, tuple(concepts), weights.to(guider.model_patcher.load_device))
+        run = SceneRun(guider, tuple(concepts), blend_weights.to(guider.model_patcher.load_device))
         if self.continue_from == blending.OWN:
-            sampler = algorithm_1(sampler, run.weights, self.last_steps)
+            sampler = algorithm_1(sampler, run.blend_weights, self.last_steps)
         for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, run.prepare_sampling), (WrappersMP.PREDICT_NOISE, run.predict_noise)):
             comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)
         return run.open(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -152,11 +152,11 @@ class _Open(comfy.samplers.Sampler):
 
 @dataclass(frozen=True, eq=False)
 class SceneRun:
-    """A run of a scene. weights: [K + 1, B or 1, 1, h, w], the background's first."""
+    """A run of a scene. blend_weights: [K + 1, B or 1, 1, h, w], the background's first."""
 
     background: comfy.samplers.CFGGuider
     concepts: tuple[_Concept, ...]
-    weights: torch.Tensor
+    blend_weights: torch.Tensor
 
     def open(
         self,
@@ -219,9 +219,9 @@ class SceneRun:
         denoised = pool.step(executor, latents, sigma, options, seed)
         if stacked:
             return torch.cat(denoised)
-        result = blending.blend(denoised, self.weights)
+        result = blending.blend(denoised, self.blend_weights)
         for function in added:
-            conditional, unconditional = (blending.blend(pool.parts(part), self.weights) for part in (0, 1))
+            conditional, unconditional = (blending.blend(pool.parts(part), self.blend_weights) for part in (0, 1))
             result = function({
                 "denoised": result, "cond_denoised": conditional, "uncond_denoised": unconditional, "input": x, "sigma": timestep,
                 "cond": self.background.conds.get("positive"), "uncond": self.background.conds.get("negative"),

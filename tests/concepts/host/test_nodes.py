@@ -73,10 +73,10 @@ def test_box_shaped_masks_become_weights_that_sum_to_one(detector):
     concepts, masks, background = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0.7).result
     assert masks.shape == (4, 96, 96) and background.shape == (2, 96, 96)
     assert masks.flatten(1).sum(1).tolist() == [24 * 80, 32 * 60, 30 * 40, 0]
-    weights, rest = concepts.weights(12, 12)
-    assert weights.shape == (2, 2, 12, 12) and rest.shape == (2, 1, 12, 12)
-    assert (weights.sum(1, keepdim=True) + rest - 1).abs().max() <= 1e-6 and rest.std() >= 100 * 1e-6
-    assert weights[0, 0].amax() > 0.9 and weights[1, 1].amax() == 0
+    blend_weights, rest = concepts.blend_weights(12, 12)
+    assert blend_weights.shape == (2, 2, 12, 12) and rest.shape == (2, 1, 12, 12)
+    assert (blend_weights.sum(1, keepdim=True) + rest - 1).abs().max() <= 1e-6 and rest.std() >= 100 * 1e-6
+    assert blend_weights[0, 0].amax() > 0.9 and blend_weights[1, 1].amax() == 0
 
 
 def test_masks_of_the_users_own_become_concepts_without_a_detector():

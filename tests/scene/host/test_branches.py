@@ -94,7 +94,7 @@ def test_a_joint_set_can_be_a_concept(unet, guidance):
     case, chain = sets.case(generated=1, references=2), branches(2)
     jedi = sets.apply(models.model("sd15", seed=7), case.joint_set, guidance)
     subject = Branch(case.positive, case.negative, jedi, chain[0].mask, case.joint_set)
-    share, levels = scenes.weights(chain), scenes.sigmas(unet)
+    share, levels = scenes.blend_weights(chain), scenes.sigmas(unet)
 
     def denoise_all(latents, sigma):
         wide = torch.cat((latents[1], torch.zeros(2, *latents[1].shape[1:])))
@@ -170,7 +170,7 @@ def test_guiders_of_the_host_paint_a_scene_and_others_are_refused(unet, continue
     dual = Guider_DualCFG(model)
     dual.set_conds(text("a"), text("b"), text("c"))
     dual.set_cfg(2.0, 2.0)
-    with pytest.raises(ValueError, match="guider Guider_DualCFG combines its branches itself. Use KSampler"):
+    with pytest.raises(ValueError, match="guider Guider_DualCFG combines its terms itself. Use KSampler"):
         custom(dual)
 
 

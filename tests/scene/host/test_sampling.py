@@ -24,7 +24,7 @@ def unet():
 
 def listing(model, chain, last_steps, rows=1, steps=STEPS, kind="sd15"):
     """Algorithm 1, stage 2, word for word; every branch and step is a run of the host by itself."""
-    share, x = scenes.weights(chain, rows), scenes.start(model, steps, rows=rows)
+    share, x = scenes.blend_weights(chain, rows), scenes.start(model, steps, rows=rows)
     t, k, levels = steps, len(chain), scenes.sigmas(model, steps)
     sigma = {j: levels[t - j] for j in range(t + 1)}
     z, z_background, z_concept = {t: x}, {t: x}, {(i, t): x for i in range(1, k + 1)}
@@ -40,7 +40,7 @@ def listing(model, chain, last_steps, rows=1, steps=STEPS, kind="sd15"):
 
 def latent_blending(model, chain, sampler, steps=STEPS):
     """Branches stepped from one shared x, each with a history of its own, and their latents blended."""
-    share, x, levels = scenes.weights(chain), scenes.start(model, steps), scenes.sigmas(model, steps)
+    share, x, levels = scenes.blend_weights(chain), scenes.start(model, steps), scenes.sigmas(model, steps)
     old = [None] * (1 + len(chain))
     for number in range(steps):
         now, after = levels[number], levels[number + 1]
@@ -93,7 +93,7 @@ def test_blend_equals_the_hosts_masked_conditioning(unet):
     masked = scenes.text("the scene"), *(one.positive for one in chain)
     masked = [
         ConditioningSetMask().append(cond, mask[:, 0], "default", 1.0)[0]
-        for cond, mask in zip(masked, scenes.weights(chain), strict=True)
+        for cond, mask in zip(masked, scenes.blend_weights(chain), strict=True)
     ]
     joined = masked[0]
     for cond in masked[1:]:
