@@ -32,7 +32,7 @@ HELD_OUT = 30_000_000
 """Seed of the held-out scenes; training seeds its one stream with small numbers."""
 DISTRACTORS = 100
 CFG = 3.0
-WEIGHT = 1.0
+STRENGTH = 1.0
 GROW, FEATHER = 3, 0.5
 MOST_TRIES = 5
 
@@ -107,7 +107,7 @@ class Painter:
         model = self.model
         for number, identity in enumerate(identities if setting.identities else ()):
             mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
-            model = applying.add_to_model(model, self.adapter, identity, WEIGHT, mask=mask)
+            model = applying.add_to_model(model, self.adapter, identity, STRENGTH, mask=mask)
         if setting.branches:
             chain = tuple(Branch(self.text(pair.prompt), self.text("")) for _ in identities)
             model = Scene(chain, concepts, setting.branches, setting.last_steps, FEATHER).install(model)

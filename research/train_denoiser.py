@@ -91,8 +91,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> tor
     """Attention on [B, L, D]. Short sequences are written out: on a CPU the fused kernel is slower there."""
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
     if runs.device().type == "cpu" and q.shape[2] <= 512:
-        weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
-        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+        shares = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
+        return (shares.to(v.dtype) @ v).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 

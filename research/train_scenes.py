@@ -42,9 +42,9 @@ def layers_of(unet: torch.nn.Module) -> list[adapters.Layer]:
     return identity_sampling.cross_attention_layers(SimpleNamespace(model=SimpleNamespace(diffusion_model=unet)))
 
 
-def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, weight: torch.Tensor) -> dict:
-    """Transformer options that add identities [B, FEATURES] with ``weight`` [B] in every cross-attention layer."""
-    tokens, share = adapter.image_proj(embedding[:, None]), weight[:, None, None]
+def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, strength: torch.Tensor) -> dict:
+    """Transformer options that add identities [B, FEATURES] with ``strength`` [B] in every cross-attention layer."""
+    tokens, share = adapter.image_proj(embedding[:, None]), strength[:, None, None]
     patches = {}
     for layer, pair in zip(layers_of(unet), adapter.ip_adapter.values(), strict=True):
 
@@ -128,11 +128,11 @@ def all_captions() -> list[str]:
     return [*train_denoiser.all_captions(), *pairs]
 
 
-def denoise(networks: dict, noisy, timestep, text, embedding, weight) -> torch.Tensor:
-    """The predicted noise [B, 4, h, w] on the CPU, with identities [B, FEATURES] at ``weight`` [B]. text: states [B, 77, D]."""
+def denoise(networks: dict, noisy, timestep, text, embedding, strength) -> torch.Tensor:
+    """The predicted noise [B, 4, h, w] on the CPU, with identities [B, FEATURES] at ``strength`` [B]. text: states [B, 77, D]."""
     device = runs.device()
     with runs.mixed_precision():
-        options = identity_patches(networks["unet"], networks["adapter"], embedding.to(device), weight.to(device))
+        options = identity_patches(networks["unet"], networks["adapter"], embedding.to(device), strength.to(device))
         predicted = networks["unet"](noisy.to(device), timestep.float().to(device), text, transformer_options=options)
     return predicted.float().cpu()
 

@@ -20,8 +20,8 @@ def window_or_problem(node: str, start_name: str, start: float | None, end_name:
     return True
 
 
-def identity_weight(optional: bool = False) -> io.Float.Input:
-    """The weight of an identity on a model."""
+def identity_strength(optional: bool = False) -> io.Float.Input:
+    """The strength of an identity on a model, under its saved name `weight`."""
     return io.Float.Input(
         "weight",
         default=0.8,

@@ -265,7 +265,7 @@ class ApplyIdentity(io.ComfyNode):
                 io.Model.Input("model", tooltip="A Stable Diffusion XL model; from another Apply Identity for a second person."),
                 sockets.IdentityAdapter.Input("adapter", tooltip="From Load InstantID."),
                 sockets.Identity.Input("identity", tooltip="The person, from Identity."),
-                inputs.identity_weight(),
+                inputs.identity_strength(),
                 *window_inputs("the identity"),
             ],
             outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],

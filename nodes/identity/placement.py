@@ -1,6 +1,6 @@
 """Where, when and how strongly identities act on a picture, and what that adds to a cross-attention layer.
 
-InstantID: out = Attention(q, K_text, V_text) + weight * Attention(q, K_face, V_face), before the layer's output projection.
+InstantID: out = Attention(q, K_text, V_text) + strength * Attention(q, K_face, V_face), before the layer's output projection.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Placement:
     """
 
     projection: Projection
-    weight: float
+    strength: float
     mask: torch.Tensor | None = None
     start: float = 0.0
     end: float = 1.0
@@ -47,14 +47,14 @@ class Placement:
 
 
 def shares(placement: Placement, rows: int, height: int, width: int) -> torch.Tensor:
-    """The weight of every token of a layer of ``height`` by ``width``: [rows, L, 1], or [rows, 1, 1] without a mask.
+    """The strength at every token of a layer of ``height`` by ``width``: [rows, L, 1], or [rows, 1, 1] without a mask.
 
     Masks are averaged over the pixels that a token stands for.
     """
     if placement.mask is None:
-        return torch.full((rows, 1, 1), float(placement.weight))
+        return torch.full((rows, 1, 1), float(placement.strength))
     mask = F.interpolate(placement.mask[:, None].float(), (height, width), mode="area")
-    mask = rearrange(mask, "m 1 h w -> m (h w) 1") * placement.weight
+    mask = rearrange(mask, "p 1 h w -> p (h w) 1") * placement.strength
     return mask[torch.arange(rows) % len(mask)]
 
 
@@ -66,8 +66,8 @@ def add_identities(
 ) -> torch.Tensor:
     """What a layer gives with identities: ``out`` [B, L, D], its attention to the text, plus each face's share.
 
-    faces: for each identity its keys and values [B, F, D] and its weights, broadcast to [B, L, 1].
+    faces: for each identity its keys and values [B, F, D] and its strengths, broadcast to [B, L, 1].
     """
-    for k, v, weight in faces:
-        out = out + weight * attend(q, k, v)
+    for k, v, strength in faces:
+        out = out + strength * attend(q, k, v)
     return out

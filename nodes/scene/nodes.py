@@ -56,7 +56,7 @@ class ConceptBranch(io.ComfyNode):
                 ),
                 sockets.IdentityAdapter.Input("adapter", optional=True, tooltip="With `identity`: from Load InstantID."),
                 sockets.Identity.Input("identity", optional=True, tooltip="For a person: who it is, from Identity."),
-                inputs.identity_weight(optional=True),
+                inputs.identity_strength(optional=True),
             ],
             outputs=[sockets.Branches.Output(display_name="branches", tooltip="For the next Concept Branch, or Concept Scene.")],
         )

@@ -15,7 +15,7 @@ def add_to_model(
     model,
     adapter: files.LoadedAdapter,
     identity: Identity,
-    weight: float = 0.8,
+    strength: float = 0.8,
     start: float = 0.0,
     end: float = 1.0,
     mask: torch.Tensor | None = None,
@@ -27,7 +27,7 @@ def add_to_model(
     """
     adapters.check_layers(adapter.adapter.channels, cross_attention_layers(model))
     mask = _as_masks("Apply Identity", mask)
-    new = Placement(files.project(adapter, identity), weight, mask, start, end)
+    new = Placement(files.project(adapter, identity), strength, mask, start, end)
     return IdentitySampling((*IdentitySampling.on(model).identities, new)).install(model)
 
 

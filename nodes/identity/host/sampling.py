@@ -66,18 +66,18 @@ class IdentityCall:
     gates: tuple[torch.Tensor | None, ...]
 
     def faces(self, layer: int, q: torch.Tensor, extra_options: dict) -> list[tuple]:
-        """Keys, values and weights of each slot for `add_identities`."""
+        """Keys, values and strengths of each slot for `add_identities`."""
         height, width = extra_options["activations_shape"][-2:]
         found = []
         for slot, gate in zip(self.slots, self.gates, strict=True):
             key = (slot, self.rows, q.device, q.dtype)
             k, v = self.run.keep((*key, layer), partial(self._keys_values, slot, layer, q))
-            weight = self.run.keep((*key, height, width), partial(self._weight, slot, height, width, q))
-            found.append((k, v, weight if gate is None else weight * gate.to(q)))
+            strength = self.run.keep((*key, height, width), partial(self._strength, slot, height, width, q))
+            found.append((k, v, strength if gate is None else strength * gate.to(q)))
         return found
 
     def _keys_values(self, slot: Slot, layer: int, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B, F, D] each. A chunk without an identity gets another's keys, to which its weight is 0."""
+        """[B, F, D] each. A chunk without an identity gets another's keys, to which its strength is 0."""
         some = next(entry for entry in slot if entry is not None)
         chosen = [placement.keys_values(present) for placement, present in (entry or some for entry in slot)]
         k, v = (
@@ -86,7 +86,7 @@ class IdentityCall:
         )
         return k, v
 
-    def _weight(self, slot: Slot, height: int, width: int, q: torch.Tensor) -> torch.Tensor:
+    def _strength(self, slot: Slot, height: int, width: int, q: torch.Tensor) -> torch.Tensor:
         """[B, L or 1, 1]."""
         none = torch.zeros(self.rows, 1, 1)
         parts = [none if entry is None else placements.shares(entry[0], self.rows, height, width) for entry in slot]
