@@ -85,7 +85,7 @@ def save(tensors: dict, metadata: dict, path: Path, vae: Path, in_8_bits: bool) 
 
 
 def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A weight [O, ...] as int8, and its scale [O]: each output channel's largest value becomes 127."""
+    """A weight [outputs, ...] as int8, and its scale [outputs]: each output channel's largest value becomes 127."""
     rows = weight.float().flatten(1)
     scale = rows.abs().amax(dim=1).clamp(min=1e-12) / 127
     return (rows / scale[:, None]).round().to(torch.int8).view(weight.shape), scale

@@ -1,7 +1,8 @@
 """How a demo model's file keeps its weights small, and how they become whole again.
 
-A table of words keeps the rows that were trained: its rows [K, D] and, under `<name>.rows`, their numbers [K]; the others
-are zero. A weight in 8 bits, int8 [O, ...], has its scale [O] under `<name>.scale`. Everything else is stored as it is.
+A table of words keeps the rows that were trained: its rows [kept, D] and, under `<name>.rows`, their numbers [kept]; the
+others are zero. A weight in 8 bits, int8 [outputs, ...], has its scale [outputs] under `<name>.scale`. Everything else is
+stored as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def whole(state: dict[str, torch.Tensor], words: int) -> dict[str, torch.Tensor]
 
 
 def spread(name: str, rows: torch.Tensor, numbers: torch.Tensor, words: int) -> torch.Tensor:
-    """A table [words, D] with ``rows`` [K, D] at ``numbers`` [K] and zeros elsewhere."""
+    """A table [words, D] with ``rows`` [kept, D] at ``numbers`` [kept] and zeros elsewhere."""
     fits = rows.ndim == 2 and numbers.shape == rows.shape[:1] and not numbers.is_floating_point()
     if not fits or not ((numbers >= 0) & (numbers < words)).all():
         raise ValueError(f"`{name}` ({tuple(rows.shape)}) does not fit its numbers of rows ({tuple(numbers.shape)}, of {words})")
@@ -34,7 +35,7 @@ def spread(name: str, rows: torch.Tensor, numbers: torch.Tensor, words: int) -> 
 
 
 def scaled(name: str, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """A weight [O, ...] of 8 bits times its scale [O]."""
+    """A weight [outputs, ...] of 8 bits times its scale [outputs]."""
     if weight.dtype != torch.int8 or scale.shape != weight.shape[:1]:
         raise ValueError(f"`{name}` ({weight.dtype}, {tuple(weight.shape)}) does not fit its scale ({tuple(scale.shape)})")
     return weight.float() * scale.float().view(-1, *[1] * (weight.ndim - 1))

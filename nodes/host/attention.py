@@ -7,7 +7,10 @@ import torch
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra_options: dict) -> torch.Tensor:
-    """Queries [B, L, D] to keys and values [B, T, D], heads folded into D; extra_options: what the host gave the layer."""
+    """Queries [B, L, D] to keys and values: [B, L, D] of pictures, [B, T, D] of a text or [B, F, D] of a face.
+
+    Heads are folded into D. extra_options: what the host gave the layer.
+    """
     return comfy.ldm.modules.attention.optimized_attention(
         q, k, v, extra_options["n_heads"], attn_precision=extra_options["attn_precision"], transformer_options=extra_options
     )

@@ -9,18 +9,18 @@ Set = io.Custom("JEDI_SET")
 Options = io.Custom("JEDI_OPTIONS")
 """`joint.settings.Options`."""
 IdentityAdapter = io.Custom("IDENTITY_ADAPTER")
-"""`host.identity_files.LoadedAdapter`."""
+"""`identity.host.files.LoadedAdapter`."""
 FaceAnalysis = io.Custom("IDENTITY_FACE_ANALYSIS")
-"""`host.face_analysis.FaceAnalysis`."""
+"""`identity.host.face_analysis.FaceAnalysis`."""
 Identity = io.Custom("IDENTITY")
 """`identity.faces.Identity`."""
 Detector = io.Custom("CONCEPT_DETECTOR")
-"""`host.grounding.Detector`."""
+"""`concepts.host.grounding.Detector`."""
 Segmenter = io.Custom("CONCEPT_SEGMENTER")
-"""`host.segmenting.Segmenter`."""
+"""`concepts.host.segmenting.Segmenter`."""
 Boxes = io.Custom("CONCEPT_BOXES")
-"""`concepts.scene.Boxes`."""
+"""`concepts.places.Boxes`."""
 Concepts = io.Custom("CONCEPTS")
-"""`concepts.scene.Concepts`."""
+"""`concepts.places.Concepts`."""
 Branches = io.Custom("CONCEPT_BRANCHES")
-"""tuple of `host.branches.Branch`."""
+"""tuple of `scene.branch.Branch`."""

@@ -29,8 +29,8 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         x, latents = self.norm1(x), self.norm2(latents)
         k, v = self.to_kv(torch.cat((x, latents), dim=1)).chunk(2, dim=-1)
-        q, k, v = (rearrange(part, "b l (h d) -> b h l d", d=HEAD) for part in (self.to_q(latents), k, v))
-        return self.to_out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h l d -> b l (h d)"))
+        q, k, v = (rearrange(part, "b l (heads d) -> b heads l d", d=HEAD) for part in (self.to_q(latents), k, v))
+        return self.to_out(rearrange(F.scaled_dot_product_attention(q, k, v), "b heads l d -> b l (heads d)"))
 
 
 class Resampler(nn.Module):

@@ -92,7 +92,7 @@ def couple_references_only(
 
 
 def _part(x: torch.Tensor, size: int, which: slice) -> torch.Tensor:
-    """Some rows of every set: [S * N, L, D] -> [S * n, L, D]."""
+    """Some rows of every set: [S * N, L, D] -> [S * M, L, D] or [S * R, L, D]."""
     return x.unflatten(0, (-1, size))[:, which].flatten(0, 1)
 
 

@@ -56,7 +56,7 @@ def _model(nodes: list, inputs: list, outputs: list, constants: dict):
 
 
 def _pooled(name: str, size: int, pool: int, outputs: int, seed: int):
-    """Means over squares of ``pool`` pixels, then a fixed random projection: [N, 3, size, size] to [1, outputs]."""
+    """Means over squares of ``pool`` pixels, then a fixed random projection: [B, 3, size, size] to [1, outputs]."""
     import numpy
     from onnx import TensorProto, helper
 

@@ -62,7 +62,7 @@ def _blobs(picture, channel):
 
 
 def detector(folder: Path):
-    """A `host.grounding.Detector` around the colour network. folder: takes the tokenizer's file."""
+    """A `concepts.host.grounding.Detector` around the colour network. folder: takes the tokenizer's file."""
     import comfy.model_patcher
     from same_subject.nodes.concepts.host import grounding as host
 

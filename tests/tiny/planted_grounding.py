@@ -110,7 +110,7 @@ def _seen(made, pictures: torch.Tensor, part) -> torch.Tensor:
 
 
 def _examples(made, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places [N, 256] as the finest level shows them, and which of COLOURS each wholly has [N, 2], 0 or 1."""
+    """Places [places, 256] as the finest level shows them, and which of COLOURS each wholly has [places, 2], 0 or 1."""
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     pictures, labels = torch.full((PICTURES, HEIGHT, WIDTH, 3), 0.5), torch.zeros(PICTURES, rows, columns, len(COLOURS))
 

@@ -32,9 +32,9 @@ SURELY_NOT = -8.0
 
 @dataclass(frozen=True, eq=False)
 class ToyFinder:
-    """Both `host.grounding.Detector` and `host.face_analysis.FaceAnalysis` to the nodes, for pictures of the demo world.
+    """What `concepts.host.grounding.Detector` and `identity.host.face_analysis.FaceAnalysis` are to the nodes, in one.
 
-    It is small enough to stay on the CPU.
+    For pictures of the demo world. It is small enough to stay on the CPU.
     """
 
     finder: Finder

@@ -1,6 +1,6 @@
 """InstantID's hooks on a host model: identities added to every cross-attention layer, chunk by chunk.
 
-In the order of the data: `outer_sample` (a run), `apply_model` (a call of the UNet), `identity_attention` (a layer).
+In the order of the data: `outer_sample` (a run), `apply_model` (a call of the UNet), `IdentityAttention` (a layer).
 Keys and values were projected before; a run copies them to the device once, and nothing here reads from it.
 """
 

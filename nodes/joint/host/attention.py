@@ -13,7 +13,7 @@ from .. import coupling, settings
 from ..layout import Layout
 
 KEY = "same_subject_jedi"
-"""Where an `SetCall` stands in the host's transformer options."""
+"""Where a `SetCall` stands in the host's transformer options."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def encode_texts(clip, rows: list[str], negative: str, extra: dict) -> tuple[lis
     """Conditioning for a batch of ``rows``, each with its own text, and for one negative text for all of them.
 
     All states have one token count, so that the host can run every term in one batch. Returns two
-    CONDITIONING lists; an entry is [states [B, T, D] or [1, T, D], {"pooled_output": [B, P] or [1, P], **extra}].
+    CONDITIONING lists; an entry is [states [B, T, D] or [1, T, D], {"pooled_output": [B, D] or [1, D], **extra}].
     A CLIP with scheduled hooks gives an entry for each part of the schedule, as it does in stock nodes.
     """
     if clip is None:
