@@ -24,8 +24,7 @@ from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
 HELD_OUT = 20_000_000
-"""Seed of the held-out subjects; training seeds its one stream with small numbers."""
-DISTRACTORS = 100
+"""Seed of the held-out subjects."""
 LAMBDAS = (1.5, 3.0, 5.0, 7.5, 10.0)
 BATCH = 20
 

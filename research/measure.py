@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,39 +16,16 @@ from ..nodes.joint.host import encoding, sets
 from ..nodes.joint.layout import JointSet, Layout, draw_noise
 from . import export, world
 from . import judge as judges
-from .evaluate import BATCH, DISTRACTORS, HELD_OUT, LAMBDAS, SWEEP, Setting
+from .evaluate import BATCH, HELD_OUT, LAMBDAS, SWEEP, Setting
+from .held_out import HeldOut, draw
 
 VIEWS = 3
 """Reference pictures drawn for each subject."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is asked for and what it is compared with; pictures are [B, 3, H, W] in 0..1.
-
-    views: reference pictures and their captions. prompt: the caption to generate, of scene ``scene``.
-    candidates: a fresh view of the subject, then the distractors, all in that scene; masks: theirs, as drawn.
-    """
-
-    views: torch.Tensor
-    captions: list[str]
-    prompt: str
-    scene: int
-    candidates: torch.Tensor
-    masks: torch.Tensor
-
-
-def held_out(number: int) -> Subject:
-    """Subject ``number`` of the held-out ones; shapes and scenes take turns."""
-    generator = torch.Generator().manual_seed(HELD_OUT + number)
-    shape, scene = world.take_turns(number)
-    subjects = world.draw_subjects(1 + DISTRACTORS, generator, shape)
-    places = world.other_scenes(scene, VIEWS, generator)  # no reference shows the scene that is asked for
-    views, _ = world.draw(subjects[[0] * VIEWS], world.draw_poses(VIEWS, generator), places, generator)
-    asked = torch.full((1 + DISTRACTORS,), scene)
-    candidates, masks = world.draw(subjects, world.draw_poses(1 + DISTRACTORS, generator), asked, generator)
-    captions = [world.caption(shape, int(place)) for place in places]
-    return Subject(views, captions, world.caption(shape, scene), scene, candidates, masks)
+def held_out(number: int) -> HeldOut:
+    """Subject ``number`` of the held-out ones, its references of it alone."""
+    return draw(HELD_OUT, number, [0] * VIEWS, world.caption)
 
 
 class Sampler:
@@ -59,7 +35,7 @@ class Sampler:
         self.model, self.clip, self.vae = demo_model.load(export.FILES[model])
         self.steps = steps
 
-    def pictures(self, subjects: list[Subject], setting: Setting, seed: int) -> torch.Tensor:
+    def pictures(self, subjects: list[HeldOut], setting: Setting, seed: int) -> torch.Tensor:
         """One generated picture a subject, [S, 3, H, W] in 0..1, all sets in one batch."""
         count = setting.references
         layout = Layout(len(subjects), 1, count)
@@ -89,7 +65,7 @@ class Sampler:
 class Scorer:
     """The judges' verdict on pictures of one subject; what belongs to the subject alone is computed once."""
 
-    def __init__(self, judge: judges.Judge, subject: Subject):
+    def __init__(self, judge: judges.Judge, subject: HeldOut):
         self.judge, self.scene = judge, subject.scene
         self.bank = judge.embed(subject.candidates, subject.masks)
         reference = subject.views[:1]

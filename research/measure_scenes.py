@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.sample
@@ -26,41 +25,20 @@ from ..nodes.scene.branch import Branch
 from ..nodes.scene.host.runs import Scene
 from . import export, world
 from . import judge as judges
+from .held_out import HeldOut, draw
 from .scenes import Setting
 
 HELD_OUT = 30_000_000
-"""Seed of the held-out scenes; training seeds its one stream with small numbers."""
-DISTRACTORS = 100
+"""Seed of the held-out scenes."""
 CFG = 3.0
 STRENGTH = 1.0
 GROW, FEATHER = 3, 0.5
 MOST_TRIES = 5
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two subjects of one shape, wanted left and right. views: a picture of each [2, 3, H, W], of other scenes.
-
-    candidates, masks: fresh views of both, then the distractors, all of that shape and in that scene.
-    """
-
-    views: torch.Tensor
-    prompt: str
-    phrase: str
-    scene: int
-    candidates: torch.Tensor
-    masks: torch.Tensor
-
-
-def held_out(number: int) -> Pair:
-    generator = torch.Generator().manual_seed(HELD_OUT + number)
-    shape, scene = world.take_turns(number)
-    subjects = world.draw_subjects(2 + DISTRACTORS, generator, shape)
-    places = world.other_scenes(scene, 2, generator)
-    views, _ = world.draw(subjects[:2], world.draw_poses(2, generator), places, generator)
-    asked = torch.full((len(subjects),), scene)
-    candidates, masks = world.draw(subjects, world.draw_poses(len(subjects), generator), asked, generator)
-    return Pair(views, world.pair_caption(shape, shape, scene), world.SHAPES[shape], scene, candidates, masks)
+def held_out(number: int) -> HeldOut:
+    """Two subjects of one shape, wanted left and right; a view of each."""
+    return draw(HELD_OUT, number, [0, 1], lambda shape, scene: world.pair_caption(shape, shape, scene))
 
 
 class Painter:
@@ -85,7 +63,7 @@ class Painter:
     def text(self, words: str) -> list:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(words))
 
-    def base(self, pair: Pair, first_seed: int):
+    def base(self, pair: HeldOut, first_seed: int):
         """Seed, picture and concepts of the first base picture that shows both subjects; None if none does."""
         for seed in range(first_seed, first_seed + MOST_TRIES):
             picture = self.sample(self.model, pair.prompt, seed)
@@ -98,11 +76,11 @@ class Painter:
             return seed, picture, concepts
         return None
 
-    def identities(self, pair: Pair) -> list:
+    def identities(self, pair: HeldOut) -> list:
         views = [[view.movedim(0, -1)] for view in pair.views]
         return [faces.gather(choose_in_pictures("Identity", self.finder, view, faces.Choice())) for view in views]
 
-    def paint(self, pair: Pair, setting: Setting, seed: int, concepts, identities) -> torch.Tensor:
+    def paint(self, pair: HeldOut, setting: Setting, seed: int, concepts, identities) -> torch.Tensor:
         """The scene [1, H, W, 3] by one setting."""
         model = self.model
         for number, identity in enumerate(identities if setting.identities else ()):
@@ -117,7 +95,7 @@ class Painter:
 class Scorer:
     """The judges' verdict on pictures of one pair."""
 
-    def __init__(self, judge: judges.Judge, pair: Pair, base: torch.Tensor, concepts):
+    def __init__(self, judge: judges.Judge, pair: HeldOut, base: torch.Tensor, concepts):
         self.judge, self.pair = judge, pair
         self.bank = judge.embed(pair.candidates, pair.masks)
         self.masks = [mask[None, None] for mask in concepts.masks[0]]
@@ -195,7 +173,7 @@ def run(chosen: dict[str, Setting], numbers: Iterable[int], steps: int, output: 
         output.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def save(path: Path, pair: Pair, row: list[torch.Tensor]) -> None:
+def save(path: Path, pair: HeldOut, row: list[torch.Tensor]) -> None:
     """Both subjects' pictures, the base picture, then each setting's, side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = [*(view.movedim(0, -1) for view in pair.views), *(picture[0] for picture in row)]
