@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..nodes.demo.toys import FEATURES, LOUDNESS, Finder, around, box_of
-from . import judge, runs, world
+from . import judge, training, world
 
 SEED = 5
 LOOKS = 6 + len(world.PATTERNS) + len(world.OUTLINES) + len(world.EYES)
@@ -37,7 +37,7 @@ def loss(
     left, right = (world.draw_subjects(pairs, generator) for _ in range(2))
     scenes = torch.randint(len(world.SCENES), (pairs,), generator=generator)
     wide, wide_mask = world.draw_pairs(left, right, scenes, generator)
-    device = runs.device()
+    device = training.device()
     first, second, wide = (judge.worn(picture, generator).to(device) for picture in (first, second, wide))
     picture, mask = torch.cat((first, second)), torch.cat((first_mask, second_mask)).to(device)
     shown = ((picture, mask), (wide, wide_mask.amax(dim=1, keepdim=True).to(device)))
@@ -78,14 +78,14 @@ def train(folder: str, steps: int, rate: float, seed: int = 0) -> None:
     """Train for ``steps``; state in ``<folder>/finder.pt``; resumable."""
     torch.manual_seed(SEED + seed)
     finder, reader = Finder(), torch.nn.Linear(FEATURES, LOOKS)
-    run = runs.Run(folder, "finder", {"finder": finder, "reader": reader}, rate, steps, SEED + seed)
-    for _ in run:
-        with runs.mixed_precision():
-            value, figures = loss(finder, reader, run.generator)
-        run.learn(value, figures)
+    loop = training.Loop(folder, "finder", {"finder": finder, "reader": reader}, rate, steps, SEED + seed)
+    for _ in loop:
+        with training.mixed_precision():
+            value, figures = loss(finder, reader, loop.generator)
+        loop.learn(value, figures)
 
 
 def load(folder: str) -> Finder:
     finder = Finder()
     finder.load_state_dict(torch.load(Path(folder) / "finder.pt", map_location="cpu", weights_only=True)["average"]["finder"])
-    return finder.eval().requires_grad_(False).to(runs.device())
+    return finder.eval().requires_grad_(False).to(training.device())

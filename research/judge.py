@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..nodes.demo.toys import ToySegmenter, Trunk, cut
-from . import runs, world
+from . import training, world
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 
@@ -64,7 +64,7 @@ def loss(judge: Judge, generator: torch.Generator, subjects: int = 48, temperatu
     shape = int(torch.randint(len(world.SHAPES), (1,), generator=generator))
     drawn = world.draw_subjects(subjects, generator, shape)
     pair = [views(drawn, generator) for _ in range(2)]
-    device = runs.device()
+    device = training.device()
     pictures = [worn(picture, generator).to(device) for picture, _, _ in pair]
     picture = torch.cat(pictures)
     mask = torch.cat([mask for _, mask, _ in pair]).to(device)
@@ -88,12 +88,12 @@ def train(folder: str, steps: int, rate: float = 2e-3, seed: int = 0) -> None:
     """Train for ``steps``; state in ``<folder>/judge.pt``, weights in ``judge.safetensors``; resumable."""
     torch.manual_seed(seed)
     judge = Judge()
-    run = runs.Run(folder, "judge", {"judge": judge}, rate, steps, seed)
-    for _ in run:
-        with runs.mixed_precision():
-            value, figures = loss(judge, run.generator)
-        run.learn(value, figures)
-    save_file({key: value.half().cpu().contiguous() for key, value in run.average["judge"].items()}, WEIGHTS)
+    loop = training.Loop(folder, "judge", {"judge": judge}, rate, steps, seed)
+    for _ in loop:
+        with training.mixed_precision():
+            value, figures = loss(judge, loop.generator)
+        loop.learn(value, figures)
+    save_file({key: value.half().cpu().contiguous() for key, value in loop.average["judge"].items()}, WEIGHTS)
 
 
 @torch.no_grad()

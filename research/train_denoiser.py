@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..nodes.joint import coupling, objective
-from . import nets, runs, world
+from . import nets, training, world
 
 VIEWS = 4
 ROWS = 32
@@ -63,8 +63,8 @@ class Latents:
 @torch.no_grad()
 def encode(vae, picture: torch.Tensor) -> torch.Tensor:
     """The mean latents [B, 4, h, w], not scaled, of pictures [B, 3, H, W] in 0..1."""
-    with runs.mixed_precision():
-        moments = vae.quant_conv(vae.encoder((picture * 2 - 1).to(runs.device())))
+    with training.mixed_precision():
+        moments = vae.quant_conv(vae.encoder((picture * 2 - 1).to(training.device())))
     return moments.float().cpu().chunk(2, dim=1)[0]
 
 
@@ -90,7 +90,7 @@ def tokens_of(texts: Sequence[str]) -> torch.Tensor:
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
     """Attention on [B, L, D]. Short sequences are written out: on a CPU the fused kernel is slower there."""
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    if runs.device().type == "cpu" and q.shape[2] <= 512:
+    if training.device().type == "cpu" and q.shape[2] <= 512:
         shares = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
         return (shares.to(v.dtype) @ v).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -111,8 +111,8 @@ def coupled_patches(pictures: int) -> dict:
 
 def denoise(unet, noisy, timestep, text_states, captions, pictures) -> torch.Tensor:
     """The predicted noise [B, C, H, W] on the CPU, for CPU inputs; sets of ``pictures`` are coupled."""
-    device = runs.device()
-    with runs.mixed_precision():
+    device = training.device()
+    with training.mixed_precision():
         states = text_states[captions.to(device)]
         predicted = unet(noisy.to(device), timestep.float().to(device), states, transformer_options=coupled_patches(pictures))
     return predicted.float().cpu()
@@ -167,7 +167,7 @@ def copying(unet, text_states, pool, schedule) -> float:
 def load_vae(folder: str) -> torch.nn.Module:
     vae = nets.autoencoder()
     vae.load_state_dict(torch.load(Path(folder) / "vae.pt", map_location="cpu", weights_only=True)["average"]["net"])
-    return vae.eval().requires_grad_(False).to(runs.device())
+    return vae.eval().requires_grad_(False).to(training.device())
 
 
 def train(folder: str, kind: str, steps: int, rate: float, seed: int = 0) -> None:
@@ -179,10 +179,10 @@ def train(folder: str, kind: str, steps: int, rate: float, seed: int = 0) -> Non
         single = torch.load(Path(folder) / "single.pt", map_location="cpu", weights_only=True)["average"]
         widen(single["unet"], unet)
         text.load_state_dict(single["text"])
-    run = runs.Run(folder, kind, {"unet": unet, "text": text}, rate, steps, seed)
-    pool = Latents(load_vae(folder), run.generator)
+    loop = training.Loop(folder, kind, {"unet": unet, "text": text}, rate, steps, seed)
+    pool = Latents(load_vae(folder), loop.generator)
     spread = (lambda step: min(1.0, step / CURRICULUM)) if joint else (lambda step: 1.0)
-    pool.fill(spread(run.done))
+    pool.fill(spread(loop.done))
     pool.scale = 1 / scale_of(folder, pool)
     tokens, schedule = tokens_of(all_captions()), objective.sd_alphas_cumprod().float()
     held_out = Latents(pool.vae, torch.Generator().manual_seed(7), sets=32)
@@ -190,18 +190,18 @@ def train(folder: str, kind: str, steps: int, rate: float, seed: int = 0) -> Non
     held_out.scale = pool.scale
     held_out = held_out.sample(32, 2)
     sizes = torch.tensor([0.1, 0.45, 0.2, 0.25]) if joint else torch.tensor([1.0])
-    for step in run:
+    for step in loop:
         pool.renew(pool.fresh, spread(step))
-        pictures = 1 + int(torch.multinomial(sizes, 1, generator=run.generator))
+        pictures = 1 + int(torch.multinomial(sizes, 1, generator=loop.generator))
         latents, captions = pool.sample(ROWS // pictures, pictures)
-        states = nets.text_states(text, tokens.to(runs.device()))
-        value, rows, missing = loss(unet, states, latents, captions, pictures, schedule, run.generator)
+        states = nets.text_states(text, tokens.to(training.device()))
+        value, rows, missing = loss(unet, states, latents, captions, pictures, schedule, loop.generator)
         figures = {"loss": value.item()}
         if joint and pictures > 1:
             figures["missing"] = rows[missing > 0].mean().item() if missing.any() else math.nan
         if joint and step % 200 == 199:
             figures["copying"] = copying(unet, states, held_out, schedule)
-        run.learn(value, figures)
+        loop.learn(value, figures)
 
 
 def scale_of(folder: str, pool: Latents | None = None) -> float:

@@ -21,7 +21,7 @@ from ..nodes.identity.host import sampling as identity_sampling
 from ..nodes.identity.resampler import Resampler
 from ..nodes.joint import objective
 from . import finder as finders
-from . import nets, runs, train_denoiser, world
+from . import nets, train_denoiser, training, world
 
 TOKENS, WIDTH, DEPTH = 4, 64, 2
 ROWS, FRESH = 24, 2
@@ -96,7 +96,7 @@ class Pool:
         rows = (torch.arange(count) + self.next) % len(self.latents)
         self.latents[rows] = train_denoiser.encode(self.vae, picture)
         self.captions[rows], self.present[rows] = captions, present.float()
-        self.embeddings[rows] = self.finder.embed(*finders.squares(view.to(runs.device()), mask.to(runs.device()))).cpu()
+        self.embeddings[rows] = self.finder.embed(*finders.squares(view.to(training.device()), mask.to(training.device()))).cpu()
         self.next = int(self.next + count) % len(self.latents)
 
     def fill(self) -> None:
@@ -130,8 +130,8 @@ def all_captions() -> list[str]:
 
 def denoise(networks: dict, noisy, timestep, text, embedding, strength) -> torch.Tensor:
     """The predicted noise [B, 4, h, w] on the CPU, with identities [B, FEATURES] at ``strength`` [B]. text: states [B, 77, D]."""
-    device = runs.device()
-    with runs.mixed_precision():
+    device = training.device()
+    with training.mixed_precision():
         options = identity_patches(networks["unet"], networks["adapter"], embedding.to(device), strength.to(device))
         predicted = networks["unet"](noisy.to(device), timestep.float().to(device), text, transformer_options=options)
     return predicted.float().cpu()
@@ -148,7 +148,7 @@ def loss(networks: dict, states: torch.Tensor, batch: tuple, schedule: torch.Ten
     silent = torch.rand(rows, generator=generator) < NO_TEXT
     present = present * ~(silent & (torch.rand(rows, generator=generator) < 0.5))
     plain = (present == 0) & (torch.rand(rows, generator=generator) < NO_ADAPTER)
-    text = states[torch.where(silent, len(states) - 1, captions).to(runs.device())]
+    text = states[torch.where(silent, len(states) - 1, captions).to(training.device())]
     predicted = denoise(networks, noisy, timestep, text, embedding * present[:, None], (~plain).float())
     error = (predicted - noise).square().mean(dim=(1, 2, 3))
     return error.mean(), error.detach()[present > 0]
@@ -160,7 +160,7 @@ def following(networks: dict, states, batch, schedule) -> float:
     latents, captions, embedding, present = (part[batch[3] > 0] for part in batch)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(99))
     timestep = torch.full((len(latents),), 700)
-    noisy, text = objective.add_noise(latents, noise, schedule[timestep]), states[captions.to(runs.device())]
+    noisy, text = objective.add_noise(latents, noise, schedule[timestep]), states[captions.to(training.device())]
     own, other = (
         F.mse_loss(denoise(networks, noisy, timestep, text, identity, present), noise)
         for identity in (embedding, embedding.roll(1, dims=0))
@@ -175,9 +175,9 @@ def train(folder: str, steps: int, rate: float, seed: int = 0) -> None:
     unet.load_state_dict(single["unet"])
     text.load_state_dict(single["text"])
     networks = {"unet": unet, "text": text, "adapter": adapter(unet)}
-    run = runs.Run(folder, "scene", networks, rate, steps, seed)
+    loop = training.Loop(folder, "scene", networks, rate, steps, seed)
     vae, finder, scale = train_denoiser.load_vae(folder), finders.load(folder), 1 / train_denoiser.scale_of(folder)
-    pools = [Pool(toys, vae, finder, run.generator, size) for toys, size in ((1, 2048), (2, 1024))]
+    pools = [Pool(toys, vae, finder, loop.generator, size) for toys, size in ((1, 2048), (2, 1024))]
     held_out = Pool(1, vae, finder, torch.Generator().manual_seed(7), 96)
     for pool in (*pools, held_out):
         pool.fill()
@@ -189,13 +189,13 @@ def train(folder: str, steps: int, rate: float, seed: int = 0) -> None:
         return latents * scale, *rest
 
     held_out = batch_of(held_out, 64)
-    for step in run:
+    for step in loop:
         for pool in pools:
             pool.renew(FRESH)
-        pool, rows = (pools[0], ROWS) if torch.rand((), generator=run.generator) < 0.5 else (pools[1], ROWS // 2)
-        states = nets.text_states(text, tokens.to(runs.device()))
-        value, with_identity = loss(networks, states, batch_of(pool, rows), schedule, run.generator)
+        pool, rows = (pools[0], ROWS) if torch.rand((), generator=loop.generator) < 0.5 else (pools[1], ROWS // 2)
+        states = nets.text_states(text, tokens.to(training.device()))
+        value, with_identity = loss(networks, states, batch_of(pool, rows), schedule, loop.generator)
         figures = {"loss": value.item(), "identity": with_identity.mean().item()}
         if step % 200 == 199:
             figures["following"] = following(networks, states, held_out, schedule)
-        run.learn(value, figures)
+        loop.learn(value, figures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from . import nets, runs, world
+from . import nets, training, world
 
 
 def pictures(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,9 +35,9 @@ def loss(net: torch.nn.Module, picture: torch.Tensor, mask: torch.Tensor) -> tup
 def train(folder: str, steps: int, batch: int = 16, rate: float = 1e-3, seed: int = 0) -> None:
     """Train for ``steps`` and keep ``vae.pt`` in ``folder``; starts again where an earlier run stopped."""
     net = nets.autoencoder()
-    run = runs.Run(folder, "vae", {"net": net}, rate, steps, seed)
-    for _ in run:
-        picture, mask = (t.to(runs.device()) for t in pictures(batch, run.generator))
-        with runs.mixed_precision():
+    loop = training.Loop(folder, "vae", {"net": net}, rate, steps, seed)
+    for _ in loop:
+        picture, mask = (t.to(training.device()) for t in pictures(batch, loop.generator))
+        with training.mixed_precision():
             value, figures = loss(net, picture, mask)
-        run.learn(value, figures)
+        loop.learn(value, figures)

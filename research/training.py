@@ -1,4 +1,4 @@
-"""One training run: optimiser, schedule, running average, log and a state on disk to go on from."""
+"""Training of some networks: optimiser, schedule, running average, log and a state on disk to go on from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mixed_precision():
     return torch.autocast(device().type, dtype=torch.bfloat16)
 
 
-class Run:
+class Loop:
     """Iterate over the steps that are still to do; call ``learn`` once in each.
 
     nets: name -> module, all trained together with AdamW. The rate rises over 100 steps and falls as a

@@ -1,22 +1,22 @@
-"""A training run: it goes on where it was stopped, to the bit."""
+"""Training goes on where it was stopped, to the bit."""
 
 import pytest
 import torch
-from same_subject.research import runs
+from same_subject.research import training
 
 
 def line(folder, stop_at=None):
-    """Fit a line for 6 steps, with the run's own random numbers; stop before step ``stop_at``."""
+    """Fit a line for 6 steps, with the loop's own random numbers; stop before step ``stop_at``."""
     torch.manual_seed(0)
     net = torch.nn.Linear(3, 1)
-    run = runs.Run(folder, "line", {"net": net}, rate=0.1, steps=6, seed=5, every=2)
-    for step in run:
+    loop = training.Loop(folder, "line", {"net": net}, rate=0.1, steps=6, seed=5, every=2)
+    for step in loop:
         if step == stop_at:
             raise KeyboardInterrupt
-        x = torch.randn(8, 3, generator=run.generator).to(runs.device())
+        x = torch.randn(8, 3, generator=loop.generator).to(training.device())
         loss = (net(x) - x.sum(dim=1, keepdim=True)).square().mean()
-        run.learn(loss, {"loss": loss.item()})
-    return run
+        loop.learn(loss, {"loss": loss.item()})
+    return loop
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
@@ -32,8 +32,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
 def test_training_changes_the_weights_and_the_average_follows(tmp_path):
     torch.manual_seed(0)
     start = torch.nn.Linear(3, 1).weight.detach()
-    run = line(tmp_path)
-    trained, average = run.nets["net"].weight.detach().cpu(), run.average["net"]["weight"].cpu()
+    loop = line(tmp_path)
+    trained, average = loop.nets["net"].weight.detach().cpu(), loop.average["net"]["weight"].cpu()
     assert (trained - start).abs().max() > 0.005
     assert 0 < (average - trained).abs().max() < (trained - start).abs().max()
 
