@@ -61,7 +61,7 @@ class InPrecision:
 
 
 def joint_set(bench, full):
-    """A set of one picture and two references with three-branch guidance; changed: without coupled attention."""
+    """A set of one picture and two references with three-term guidance; changed: without coupled attention."""
     size = 512 if full else 64
     model, where = bench.part("model", "sd15"), benchmark.set_of(bench.torch, 3, size // 8)
     texts = benchmark.texts(bench.torch, model, 3)

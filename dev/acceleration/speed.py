@@ -34,16 +34,16 @@ def people():
 
 
 def sets(kind, size):
-    """Rows of one evaluation of a batch, of a coupled set, and of three branches.
+    """Rows of one evaluation of a batch, of a coupled set, and of three terms.
 
-    The network is called once with as many rows as there are pictures, without guidance; three branches have three times as many.
+    The network is called once with as many rows as there are pictures, without guidance; three terms have three times as many.
     """
     bench = on_this_machine()
     size, rate = size if is_gpu(bench) else TINY_SIZE, matmul_rate(bench, kind)
     yield matmul_row(rate)
     planned = [(f"plain, {n} pictures", n, {"patched": False}) for n in (1, 2, 3, 4)]
     planned += [(f"coupled, {n} pictures", n, {}) for n in (2, 3, 4)]
-    planned += [(f"three branches, {n} pictures", n, {"guidance": "text first"}) for n in (2, 4)]
+    planned += [(f"three terms, {n} pictures", n, {"guidance": "text first"}) for n in (2, 4)]
     planned.append(("references only, 4 pictures", 4, {"reference_attention": "references only"}))
     for name, pictures, options in planned:
         evaluate = joint.evaluation(bench, kind, pictures, size=size, **options)

@@ -15,7 +15,7 @@ class Stage:
 
 STAGES = (
     Stage("device", "agreement.device", 180, "sets, scenes, identities and detectors: tiny, the GPU against the CPU"),
-    Stage("speed_sd15", "speed.sd15", 240, "Stable Diffusion 1.5 at 512: plain, coupled 2 to 4, three branches"),
+    Stage("speed_sd15", "speed.sd15", 240, "Stable Diffusion 1.5 at 512: plain, coupled 2 to 4, three terms"),
     Stage("speed_sdxl", "speed.sdxl", 360, "the same for Stable Diffusion XL at 1024"),
     Stage("speed_scenes", "speed.people", 420, "scenes of 1 to 4 people on Stable Diffusion XL at 1024"),
     Stage("half", "agreement.half", 300, "float16 and bfloat16 against float32"),
