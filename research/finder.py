@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..nodes.demo.toys import FEATURES, LOUDNESS, Finder, around, box_of
+from ..nodes.concepts.places import box_of
+from ..nodes.demo.toys import FEATURES, LOUDNESS, Finder, around
 from . import judge, training, world
 
 SEED = 5
@@ -69,7 +70,7 @@ def squares(picture: torch.Tensor, mask: torch.Tensor, off: torch.Tensor | None 
     """Pictures and solid masks as `Finder.toys` sees them, the toy in the middle. off: moves of the boxes in pixels [B, 4]."""
     rows = []
     for number, (one, cover) in enumerate(zip(picture, mask > 0.5, strict=True)):
-        box = box_of(cover[0]).cpu() + (0 if off is None else off[number])
+        box = torch.tensor(box_of(cover[0]).corners) + (0 if off is None else off[number])
         rows.append(torch.cat((around(one[None], box), around(cover[None].float(), box)), dim=1))
     return torch.cat(rows)[:, :3], torch.cat(rows)[:, 3:]
 

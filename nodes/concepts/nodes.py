@@ -6,7 +6,6 @@ import torch
 from comfy_api.latest import io
 
 from ..host import sockets
-from . import boxes as box_maths
 from . import choosing, detection, masks, phrases, places
 from .host import files, finding, grounding, labelling, segmenting
 
@@ -306,7 +305,7 @@ class ConceptsFromMasks(io.ComfyNode):
                 f"Concepts From Masks: `phrases` has {len(names)} lines for {len(raw)} masks. Write one line a mask, or none."
             )
         names = names or tuple(f"concept {number}" for number in range(len(raw)))
-        row = tuple(places.box_of(mask) or box_maths.Box(0, 0, 0, 0) for mask in raw)
+        row = tuple(places.box_of(mask) for mask in raw)
         placed = places.place(raw, row, names, places.Finish(grow, overlaps, feather), "Concepts From Masks:")
         return _masks_out(places.Concepts(names, (row,), placed[None], feather))
 

@@ -96,9 +96,9 @@ def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, 
     return shared
 
 
-def box_of(mask: torch.Tensor) -> Box | None:
-    """The smallest box around what is white (over one half) in a mask [H, W]; None if nothing is."""
+def box_of(mask: torch.Tensor) -> Box:
+    """The smallest box around what is white (over one half) in a mask [H, W]; a box without an area if nothing is."""
     rows, columns = (mask > 0.5).nonzero(as_tuple=True)
     if not len(rows):
-        return None
+        return Box(0.0, 0.0, 0.0, 0.0)
     return Box(columns.min().item(), rows.min().item(), columns.max().item() + 1.0, rows.max().item() + 1.0)

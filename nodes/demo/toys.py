@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..concepts.places import box_of
+
 SHAPES = ("ball", "star", "box", "heart")
 SIDE = 64
 """Height that a picture is seen at, and the side of what is recognised around a toy's middle."""
@@ -94,16 +96,10 @@ class Finder(nn.Module):
         scale = torch.tensor([width / wide, height / SIDE] * 2)
         found = []
         for mask in blobs(self.segmenter(seen)[0, 0] > 0):
-            box = box_of(mask)
+            box = torch.tensor(box_of(mask).corners)
             square = around(seen, box), around(mask[None, None].float(), box)
             found.append(Toy(box * scale, self.shapes(*square)[0].softmax(dim=0), self.embed(*square)[0]))
         return sorted(found, key=lambda toy: float(toy.box_xyxy[0]))
-
-
-def box_of(mask: torch.Tensor) -> torch.Tensor:
-    """The box [4] (x1, y1, x2, y2) of a mask [H, W] that is not empty."""
-    rows, columns = (mask.any(dim=dim).nonzero().flatten() for dim in (1, 0))
-    return torch.stack((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).float()
 
 
 def around(picture: torch.Tensor, box_xyxy: torch.Tensor) -> torch.Tensor:

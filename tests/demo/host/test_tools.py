@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from same_subject.dev import pack
+from same_subject.nodes.concepts.places import box_of
 from same_subject.nodes.demo import toys
 from same_subject.nodes.demo.host import folders
 from same_subject.nodes.demo.host import model as demo_model
@@ -45,7 +46,7 @@ def test_phrases_find_the_toys_they_name_at_any_size_and_nothing_else(tools):
             assert logits.shape == (2, len(ids)) and boxes.shape == (2, 4)
             for toy, shape, mask in ((0, left.shape[row], masks[row, 0]), (1, right.shape[row], masks[row, 1])):
                 assert logits[toy, word[int(shape)]] == logits[toy].max() and logits[toy].max().sigmoid() > 0.5
-                wanted = toys.box_of(mask > 0.5) / torch.tensor([128, 64, 128, 64])
+                wanted = torch.tensor(box_of(mask).corners) / torch.tensor([128, 64, 128, 64])
                 given = torch.cat((boxes[toy, :2] - boxes[toy, 2:] / 2, boxes[toy, :2] + boxes[toy, 2:] / 2))
                 assert (wanted - given).abs().max() < 0.05
             assert (logits[:, [0, 2, 3, 4, 6, 8, 10, 11]] < 0).all(), "only the words that name a shape are answered"
