@@ -18,6 +18,8 @@ if not __package__:
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from same_subject.dev import host as hosts
@@ -26,7 +28,7 @@ from same_subject.dev.benchmark import joint, measuring, scenes
 from same_subject.dev.benchmark.rows import headline, print_table
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="dev/bench.py", description=__doc__.splitlines()[0])
@@ -36,13 +38,11 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, help="rounds a comparison (default: up to 5 on a CPU, 20 on a GPU)")
     parser.add_argument("--comfyui", type=Path, help="a ComfyUI to use, only read")
     options = parser.parse_args(arguments)
+    host = hosts.enter(options.comfyui, __file__, arguments)
     with hosts.plain_errors():
-        inside = hosts.inside()
-        if inside is None:
-            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
-        pack.enter_host(inside.root)
+        pack.enter_host(host.root)
         rows = []
-        for entry in run(options.only, options.size, options.rounds, inside.version):
+        for entry in run(options.only, options.size, options.rounds, host.version):
             rows.append(entry)
             print(headline(entry), flush=True)
             if options.output:
@@ -53,7 +53,7 @@ def main(arguments=None):
     return 0
 
 
-def run(only="", size=512, rounds=None, host_version="unknown"):
+def run(only: str = "", size: int = 512, rounds: int | None = None, host_version: str = "unknown") -> Iterator[dict]:
     """Yield the rows of every comparison whose name starts with `only`, each as soon as it is measured."""
     bench = measuring.Bench(size, rounds)
     for name, compare in planned(bench):
@@ -63,14 +63,14 @@ def run(only="", size=512, rounds=None, host_version="unknown"):
                 yield {**measured, "device": bench.device_name, "host_version": host_version}
 
 
-def planned(bench):
+def planned(bench: measuring.Bench) -> list[tuple[str, Callable[[], list[dict]]]]:
     """(name, function that gives rows) of every comparison that this machine can run."""
-    plan = [(f"coupling_{n}", lambda n=n: joint.coupling(bench, n)) for n in (2, 3, 4)]
-    plan.append(("three_terms", lambda: joint.three_terms(bench)))
-    plan.append(("references_only", lambda: joint.references_only(bench)))
+    plan: list[tuple[str, Callable[[], list[dict]]]] = [(f"coupling_{n}", partial(joint.coupling, bench, n)) for n in (2, 3, 4)]
+    plan.append(("three_terms", partial(joint.three_terms, bench)))
+    plan.append(("references_only", partial(joint.references_only, bench)))
     plan += scenes.planned(bench, "sdxl_small", 256)
     if bench.device.type == "cuda":
-        plan.append(("sdxl_coupling_2", lambda: joint.sdxl(bench)))
+        plan.append(("sdxl_coupling_2", partial(joint.sdxl, bench)))
         plan += scenes.planned(bench, "sdxl", 1024, prefix="sdxl_")
     return plan
 

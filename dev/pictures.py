@@ -15,10 +15,12 @@ import hashlib
 import io
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack, server
+from same_subject.dev.client import Client
 
 CHANGES = {
     "demo": {
@@ -34,7 +36,7 @@ CHANGES = {
 """By graph and by name of the picture: what differs from the graph, by node."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="dev/pictures.py", description=__doc__.splitlines()[0])
@@ -42,18 +44,16 @@ def main(arguments=None):
     parser.add_argument("--pack", type=Path, default=pack.ROOT, help="the checkout whose nodes are used")
     parser.add_argument("--comfyui", type=Path, help="a ComfyUI to use, only read")
     options = parser.parse_args(arguments)
+    host = hosts.enter(options.comfyui, __file__, arguments)
     with hosts.plain_errors():
-        inside = hosts.inside()
-        if inside is None:
-            return hosts.continue_inside(hosts.find(options.comfyui), __file__, arguments)
         pack.ROOT = options.pack.resolve()  # the folder that the server links
-        with server.Server(inside) as running:
+        with server.Server(host) as running:
             hashes = {name: hashes_of(running.client, graph) for name, graph in graphs()}
     options.out.write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def graphs():
+def graphs() -> Iterator[tuple[str, dict]]:
     """(name, graph in API format) of every run."""
     root = Path(__file__).resolve().parent.parent
     saved = root / "tests" / "saved" / "v0.1.0" / "api"
@@ -66,12 +66,12 @@ def graphs():
             yield name, changed
 
 
-def hashes_of(client, graph):
+def hashes_of(client: Client, graph: dict) -> dict[str, list[str]]:
     """sha256 of the size and pixels of each picture that a graph saves or shows, by node."""
     from PIL import Image
 
     outputs = client.run(graph)
-    hashes = {}
+    hashes: dict[str, list[str]] = {}
     for number in sorted(outputs, key=int):
         for entry in outputs[number].get("images", ()):
             picture = Image.open(io.BytesIO(client.picture(entry)))

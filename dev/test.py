@@ -15,12 +15,13 @@ if not __package__:
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns pytest's exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="dev/test.py", description=__doc__.splitlines()[0], add_help=False)
@@ -35,7 +36,7 @@ def main(arguments=None):
         return hosts.continue_inside(host, __file__, for_pytest, tools)
 
 
-def run_pytest(arguments):
+def run_pytest(arguments: list[str]) -> int:
     """Run pytest in this process, from the project's root but without that root on `sys.path`."""
     import pytest
 
