@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from same_subject.research import nets
 
 UNETS = {
     "sd15": {"context_dim": 32, "num_heads": 4, "num_head_channels": -1, "use_linear_in_transformer": False},
@@ -16,31 +17,8 @@ UNETS = {
     "sdxl": {"context_dim": 64, "num_heads": -1, "num_head_channels": 16, "use_linear_in_transformer": True},
 }
 DEPTHS = {"sd15": ([1, 1], [1, 1, 1, 1], 1), "sd2": ([1, 1], [1, 1, 1, 1], 1), "sdxl": ([0, 2], [0, 0, 2, 2], 2)}
-CLIP = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 1,
-    "hidden_act": "quick_gelu",
-    "eos_token_id": 49407,
-    "max_position_embeddings": 77,
-    "vocab_size": 49408,
-}
-VAE = {
-    "embed_dim": 4,
-    "ddconfig": {
-        "double_z": True,
-        "z_channels": 4,
-        "resolution": 64,
-        "in_channels": 3,
-        "out_ch": 3,
-        "ch": 32,
-        "ch_mult": [1, 1, 1, 1],
-        "num_res_blocks": 1,
-        "attn_resolutions": [],
-        "dropout": 0.0,
-    },
-}
+CLIP = {**nets.CLIP, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 1}
+VAE = {**nets.VAE, "ddconfig": {**nets.VAE["ddconfig"], "ch_mult": [1, 1, 1, 1]}}
 LATENT_SCALE = 0.3
 
 

@@ -7,3 +7,13 @@ from same_subject.tests.tiny import identities
 @pytest.fixture(scope="module")
 def unet():
     return identities.unet()
+
+
+@pytest.fixture(scope="module")
+def adapter():
+    return identities.adapter()
+
+
+@pytest.fixture(scope="module")
+def control():
+    return identities.control()

@@ -15,11 +15,6 @@ VISIBLE = 100 * ROUNDING
 
 
 @pytest.fixture(scope="module")
-def control():
-    return identities.control()
-
-
-@pytest.fixture(scope="module")
 def tokens():
     return torch.randn(3, 16, identities.WIDTH, generator=torch.Generator().manual_seed(5))
 

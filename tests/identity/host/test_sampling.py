@@ -20,11 +20,6 @@ VISIBLE = 100 * ROUNDING
 
 
 @pytest.fixture(scope="module")
-def adapter():
-    return identities.adapter()
-
-
-@pytest.fixture(scope="module")
 def projections(adapter):
     return [identity_files.project(adapter, identity(seed)) for seed in (0, 1)]
 
