@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="dev/test.py", description=__doc__.splitlines()[0], add_help=False)
     parser.add_argument("--comfyui")
     options, for_pytest = parser.parse_known_args(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small, threads mostly wait for each other
     if hosts.inside():
         return run_pytest(for_pytest)
     with hosts.plain_errors():
