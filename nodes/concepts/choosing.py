@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .boxes import Box
-from .detection import Found
+from .detection import Found, Thresholds
 
 BEST_SCORE, LARGEST, LEFT_TO_RIGHT, NEAREST = "best score", "largest", "left to right", "nearest to point"
 ORDERS = (BEST_SCORE, LARGEST, LEFT_TO_RIGHT, NEAREST)
@@ -14,6 +15,8 @@ ERROR, EMPTY = "error", "empty concept"
 MISSING = (ERROR, EMPTY)
 MOST_OVERLAP = 0.9
 """Two concepts whose boxes overlap more (intersection over union) are taken to be one instance."""
+ROUNDING = 1e-4
+"""Scores come in single precision, thresholds in double; messages keep this clear of both."""
 
 
 def ordered(boxes: list[Box], order: str, point: tuple[float, float] = (0.0, 0.0)) -> list[Box]:
@@ -42,10 +45,10 @@ class Rule:
     missing: str = ERROR
 
 
-def choose(phrases: list[str], found: dict[str, Found], rule: Rule, box_threshold: float, picture: str) -> list[Box | None]:
+def choose(phrases: list[str], found: dict[str, Found], rule: Rule, thresholds: Thresholds, picture: str) -> list[Box | None]:
     """One box for each of the K phrases of one picture; None is an empty concept.
 
-    phrases: normalised, may repeat. found: by phrase. box_threshold: that they were found with, for messages.
+    phrases: normalised, may repeat. found: by phrase. thresholds: that they were found with, for messages.
     Equal phrases take distinct boxes, the next ones of the order, and share them out from left to right.
     picture: how messages name the picture. Raises ValueError where a phrase has too few boxes (unless
     ``rule.missing`` allows an empty concept), or where two phrases chose one instance.
@@ -55,36 +58,47 @@ def choose(phrases: list[str], found: dict[str, Found], rule: Rule, box_threshol
         positions = [position for position, other in enumerate(phrases) if other == phrase]
         taken = ordered(found[phrase].boxes, rule.order, rule.point)[rule.index : rule.index + len(positions)]
         if len(taken) < len(positions) and rule.missing == ERROR:
-            raise ValueError(_too_few(phrase, found[phrase], len(positions), rule.index, box_threshold, picture))
+            raise ValueError(_too_few(phrase, found[phrase], len(positions), rule.index, thresholds, picture))
         for position, box in zip(positions, ordered(taken, LEFT_TO_RIGHT), strict=False):
             chosen[position] = box
     check_distinct(phrases, chosen, picture)
     return chosen
 
 
-def _too_few(phrase: str, found: Found, concepts: int, index: int, box_threshold: float, picture: str) -> str:
+def _too_few(phrase: str, found: Found, concepts: int, index: int, thresholds: Thresholds, picture: str) -> str:
     otherwise = f"use other words, or set `if_missing` to `{EMPTY}`."
-    remedy = f"lower `box_threshold`, {otherwise}"
     if found.boxes:
         needed = f"{concepts} concept{'s' * (concepts > 1)} with `index` {index} need {concepts + index}"
         return (
             f"Find Concepts: {len(found.boxes)} box{'es' * (len(found.boxes) > 1)} found for `{phrase}` in {picture}, but "
-            f"{needed}. Lower `index`, or {remedy}"
+            f"{needed}. Lower `index` (0 is the first box) or `box_threshold`, {otherwise}"
         )
+    lower = _lower(found.own_score, thresholds)
     if found.rival:
         return (
             f"Find Concepts: every box of `{phrase}` in {picture} fits `{found.rival}` better (its best score was "
-            f"{found.best_score:.3f}, `box_threshold` is {box_threshold:.3f}). Describe the two by different words, or {remedy}"
+            f"{found.best_score:.3f}, `box_threshold` is {thresholds.box:.3f}). Describe the two by different words, look for "
+            f"`{phrase}` in a Find Concepts of its own and connect the one's `boxes` to the other's `previous`, {lower}or set "
+            f"`if_missing` to `{EMPTY}`."
         )
-    if found.best_score > box_threshold:
-        return (
-            f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best box has a score of {found.best_score:.3f}, "
-            f"but no word of the phrase is above `text_threshold`. Lower it, {otherwise}"
-        )
+    names = [name for name, value in _thresholds(thresholds).items() if found.best_score <= value + ROUNDING]
+    set_to = " and ".join(f"`{name}` is {_thresholds(thresholds)[name]:.3f}" for name in names)
     return (
-        f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best score was {found.best_score:.3f}, but "
-        f"`box_threshold` is {box_threshold:.3f}. To go on, {remedy}"
+        f"Find Concepts: nothing was found for `{phrase}` in {picture}: its best score was {found.best_score:.3f}, but {set_to}. "
+        f"To go on, {lower}{otherwise}"
     )
+
+
+def _thresholds(thresholds: Thresholds) -> dict[str, float]:
+    """By the names of the node's inputs."""
+    return {"box_threshold": thresholds.box, "text_threshold": thresholds.text}
+
+
+def _lower(score: float, thresholds: Thresholds) -> str:
+    """Which thresholds to lower, in hundredths, so that a box with this score counts; "" if none would help."""
+    wanted = math.floor((score - ROUNDING) * 100) / 100
+    names = [f"`{name}`" for name, value in _thresholds(thresholds).items() if value > wanted]
+    return f"lower {' and '.join(names)} to {wanted:.2f}, " if wanted >= 0 else ""
 
 
 def check_distinct(phrases: Sequence[str], chosen: Sequence[Box | None], picture: str) -> None:

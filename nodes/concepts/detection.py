@@ -13,12 +13,14 @@ from .boxes import Box, without_duplicates
 class Found:
     """What one picture holds for one phrase.
 
-    boxes: over the threshold, best first. best_score: of any box, over the threshold or not. rival: the
-    phrase that took the last box of this one, "" if none did.
+    boxes: over the thresholds, best first. best_score: of any box, over the thresholds or not. own_score: the same among
+    the boxes that fit no other phrase better: thresholds below it give the phrase a box. rival: the phrase that took its best
+    box over the thresholds, "" unless it lost all of them.
     """
 
     boxes: list[Box] = field(default_factory=list)
     best_score: float = 0.0
+    own_score: float = 0.0
     rival: str = ""
 
 
@@ -26,8 +28,8 @@ class Found:
 class Thresholds:
     """When a box counts, each 0 to 1.
 
-    box: least score of a box for a phrase. text: least probability of a token that decides between phrases. overlap: boxes
-    of one phrase that overlap more (intersection over union) count as one.
+    box: what its score for a phrase must exceed. text: what a token's probability must exceed for the phrase to be seen
+    there. overlap: boxes of one phrase that overlap more (intersection over union) count as one.
     """
 
     box: float = 0.35
@@ -49,27 +51,43 @@ def boxes_by_phrase(
     picture, whose size in pixels is width and height. spans: from `phrases.spans`.
 
     A box's score for a phrase is the highest probability of the phrase's tokens, as in the published
-    inference; it must exceed ``thresholds.box``. Departure: the published inference makes a label of all
-    tokens above ``thresholds.text``, so that a label may mix phrases. Here these tokens only decide between
-    phrases: a box belongs to the phrase for which their probabilities sum to most, and to none without one.
+    inference; it must exceed ``thresholds.box``, and ``thresholds.text`` too. Departure: the published inference makes a
+    label of all tokens above ``thresholds.text``, so that a label may mix phrases. Here a box belongs to the phrase that
+    it has the highest score for: neither the number of words counts, as in a sum, nor how sure an article is, as in
+    a mean. Of equal scores the phrase with more seen tokens wins (by their sum), then the shorter, then the first.
     """
     probabilities = logits.float().sigmoid()
-    said = torch.where(probabilities > thresholds.text, probabilities, 0)
+    seen = torch.where(probabilities > thresholds.text, probabilities, 0)
     scores = torch.stack([probabilities[:, span.start : span.stop].amax(-1) for span in spans.values()])  # [K, Q]
-    fit = torch.stack([said[:, span.start : span.stop].sum(-1) for span in spans.values()])  # [K, Q]
-    owner = torch.where(fit.amax(0) > 0, fit.argmax(0), -1)  # [Q]
+    wholeness = torch.stack([seen[:, span.start : span.stop].sum(-1) for span in spans.values()])  # [K, Q]
+    brevity = scores.new_tensor([-len(span) for span in spans.values()])[:, None].expand_as(scores)
+    owner = _first_best(scores, wholeness, brevity)
     names = list(spans)
     centre, size = boxes.float().split(2, dim=-1)
-    xyxy = torch.cat((centre - size / 2, centre + size / 2), -1) * torch.tensor([width, height, width, height]).to(boxes.device)
+    limits = torch.tensor([width, height, width, height], device=boxes.device)
+    xyxy = (torch.cat((centre - size / 2, centre + size / 2), -1) * limits).clamp(min=0).minimum(limits)
+    scores = scores.masked_fill((xyxy[:, 2:] <= xyxy[:, :2]).any(-1), 0)  # a box beside the picture
     scores, owner, xyxy = scores.cpu(), owner.cpu(), xyxy.cpu()
 
     found = {}
     for number, phrase in enumerate(names):
-        above = (scores[number] > thresholds.box).nonzero().flatten().tolist()
-        own = [query for query in above if owner[query] == number]
-        best = scores[number].amax().item() if scores.shape[1] else 0.0
-        lost_to = [int(owner[query]) for query in above if owner[query] not in (number, -1)]
-        mine = [Box(*(*xyxy[query].tolist(), scores[number, query].item())).clipped(width, height) for query in own]
-        mine = without_duplicates([box for box in mine if box.area > 0], thresholds.overlap)
-        found[phrase] = Found(mine, best, names[lost_to[0]] if lost_to and not mine else "")
+        above = (scores[number] > max(thresholds.box, thresholds.text)).nonzero().flatten().tolist()
+        own, lost = ([query for query in above if (owner[query] == number) == mine] for mine in (True, False))
+        mine = [Box(*(*xyxy[query].tolist(), scores[number, query].item())) for query in own]
+        mine = without_duplicates(mine, thresholds.overlap)
+        rival = "" if mine or not lost else names[int(owner[max(lost, key=lambda query: scores[number, query])])]
+        found[phrase] = Found(mine, _highest(scores[number]), _highest(scores[number][owner == number]), rival)
     return found
+
+
+def _first_best(*criteria: torch.Tensor) -> torch.Tensor:
+    """For each of Q boxes the phrase that is best by the first of these criteria [K, Q], among equal ones by the next: [Q]."""
+    best = torch.ones_like(criteria[0], dtype=torch.bool)
+    for criterion in criteria:
+        criterion = criterion.masked_fill(~best, -torch.inf)
+        best = best & (criterion == criterion.amax(0))
+    return best.int().argmax(0)
+
+
+def _highest(scores: torch.Tensor) -> float:
+    return scores.amax().item() if len(scores) else 0.0

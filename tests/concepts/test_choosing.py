@@ -1,9 +1,12 @@
 """Which box is the concept's: orders, positions, equal phrases, and refusals."""
 
+import re
+
 import pytest
+import torch
 from same_subject.nodes.concepts import choosing
 from same_subject.nodes.concepts.boxes import Box, without_duplicates
-from same_subject.nodes.concepts.detection import Found
+from same_subject.nodes.concepts.detection import Found, Thresholds, boxes_by_phrase
 
 SMALL = Box(40, 0, 50, 10, 0.9)
 LARGE = Box(0, 0, 30, 30, 0.6)
@@ -12,7 +15,7 @@ MEN = Found([SMALL, LARGE, RIGHT], 0.9)
 
 
 def choose(phrases, found, order="best score", index=0, point=(0, 0), missing="error"):
-    return choosing.choose(phrases, found, choosing.Rule(order, index, point, missing), 0.35, "picture 0")
+    return choosing.choose(phrases, found, choosing.Rule(order, index, point, missing), Thresholds(), "picture 1")
 
 
 @pytest.mark.parametrize(
@@ -39,15 +42,56 @@ def test_equal_phrases_take_distinct_instances_from_left_to_right():
 
 def test_a_phrase_that_finds_nothing_is_refused_with_its_best_score_and_the_threshold():
     with pytest.raises(
-        ValueError, match="nothing was found for `a zebra` in picture 0: its best score was 0.123, but `box_threshold` is 0.350"
+        ValueError, match="nothing was found for `a zebra` in picture 1: its best score was 0.123, but `box_threshold` is 0.350"
     ):
-        choose(["a zebra"], {"a zebra": Found([], 0.1234)})
-    with pytest.raises(ValueError, match="its best box has a score of 0.400, but no word .* Lower it"):
-        choose(["a zebra"], {"a zebra": Found([], 0.4)})
-    with pytest.raises(ValueError, match="every box of `a boy` in picture 0 fits `a man` better"):
-        choose(["a boy"], {"a boy": Found([], 0.5, "a man")})
-    with pytest.raises(ValueError, match="3 boxes found for `a man` in picture 0, but 2 concepts with `index` 2 need 4"):
+        choose(["a zebra"], {"a zebra": Found([], 0.1234, 0.1234)})
+    with pytest.raises(ValueError, match="every box of `a boy` in picture 1 fits `a man` better"):
+        choose(["a boy"], {"a boy": Found([], 0.5, 0.0, "a man")})
+    with pytest.raises(ValueError, match="3 boxes found for `a man` in picture 1, but 2 concepts with `index` 2 need 4"):
         choose(["a man"] * 2, {"a man": MEN}, index=2)
+
+
+SPANS = {"a dog": range(0, 2), "a red dog": range(2, 5)}
+
+
+def search(scores, box_threshold, text_threshold, *only):
+    """What is chosen for the phrases on boxes side by side. scores: [Q, 5], of the words of SPANS."""
+    count = len(scores)
+    boxes = torch.tensor([[(number + 0.5) / count, 0.5, 1 / count, 1.0] for number in range(count)])
+    thresholds, spans = Thresholds(box_threshold, text_threshold), {name: SPANS[name] for name in only or SPANS}
+    found = boxes_by_phrase(torch.tensor(scores).logit(), boxes, spans, 100 * count, 100, thresholds)
+    return choosing.choose(list(spans), found, choosing.Rule(), thresholds, "picture 1")
+
+
+@pytest.mark.parametrize(
+    "scores, box_threshold, text_threshold, lower, value",
+    (
+        ([[0.1, 0.8, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.123]], 0.35, 0.25, "`box_threshold` and `text_threshold`", 0.12),
+        ([[0.1, 0.8, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.3, 0.1]], 0.35, 0.25, "`box_threshold`", 0.29),
+        ([[0.1, 0.8, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.4, 0.1]], 0.35, 0.5, "`text_threshold`", 0.39),
+        ([[0.1, 0.8, 0.1, 0.1, 0.5], [0.1, 0.1, 0.1, 0.29, 0.1]], 0.35, 0.25, "`box_threshold`", 0.28),  # lost to a rival
+        ([[0.1, 0.3, 0.1, 0.1, 0.29], [0.1, 0.1, 0.1, 0.1, 0.2], [0.1, 0.9, 0.1, 0.1, 0.1]], 0.35, 0.1, "`box_threshold`", 0.19),
+    ),
+)
+def test_the_thresholds_that_a_refusal_names_give_the_phrase_a_box(scores, box_threshold, text_threshold, lower, value):
+    with pytest.raises(ValueError, match="`a red dog`") as caught:
+        search(scores, box_threshold, text_threshold)
+    said = re.search(r"lower (.*?) to (\d\.\d\d), ", str(caught.value))
+    assert said[1] == lower and float(said[2]) == value
+    changed = {"box_threshold": box_threshold, "text_threshold": text_threshold}
+    changed |= {name: float(said[2]) for name in changed if f"`{name}`" in said[1]}
+    dog, red_dog = search(scores, **changed)
+    assert red_dog.left != dog.left
+
+
+def test_a_phrase_that_loses_every_box_is_found_by_a_node_of_its_own():
+    scores = [[0.1, 0.8, 0.1, 0.1, 0.5], [0.1, 0.7, 0.1, 0.4, 0.6]]
+    with pytest.raises(ValueError, match="every box of `a red dog` in picture 1 fits `a dog` better .* of its own") as caught:
+        search(scores, 0.35, 0.25)
+    assert "lower" not in str(caught.value), "no threshold would help"
+    (alone,) = search(scores, 0.35, 0.25, "a red dog")
+    (dog,) = search(scores, 0.35, 0.25, "a dog")
+    choosing.check_distinct(["a dog", "a red dog"], [dog, alone], "picture 1")
 
 
 def test_an_empty_concept_is_given_only_where_it_is_asked_for():
@@ -58,7 +102,7 @@ def test_an_empty_concept_is_given_only_where_it_is_asked_for():
 
 def test_two_phrases_on_one_instance_are_refused():
     near = Box(0, 0, 30, 29, 0.7)
-    with pytest.raises(ValueError, match="`a man` and `a boy` were found at one and the same place in picture 0"):
+    with pytest.raises(ValueError, match="`a man` and `a boy` were found at one and the same place in picture 1"):
         choose(["a man", "a boy"], {"a man": Found([LARGE], 0.6), "a boy": Found([near], 0.7)})
 
 

@@ -21,7 +21,7 @@ def find(detector, pictures: torch.Tensor, names: list[str], rule: choosing.Rule
     chosen, found = [], []
     for number, (logits, boxes) in enumerate(detector.detect(pictures, ids)):
         by_phrase = detection.boxes_by_phrase(logits, boxes, spans, width, height, thresholds)
-        chosen.append(tuple(choosing.choose(names, by_phrase, rule, thresholds.box, f"picture {number}")))
+        chosen.append(tuple(choosing.choose(names, by_phrase, rule, thresholds, f"picture {number}")))
         found.append(tuple(tuple(by_phrase[name].boxes) for name in names))
     return Boxes(tuple(names), pictures, tuple(chosen), tuple(found))
 
