@@ -125,8 +125,8 @@ class FindConcepts(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The best word must score more than this, too. Of phrases whose best words score the same, the one with "
-                    "more words above it gets the box.",
+                    tooltip="The best word must score more than this, too. Of phrases whose best words score the same, the one "
+                    "with more words above it gets the box.",
                 ),
                 io.Combo.Input(
                     "if_missing",
