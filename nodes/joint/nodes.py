@@ -82,8 +82,8 @@ class ReferencePictures(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, captions, fit, background, masks=None, invert_masks=False, previous=()) -> io.NodeOutput:
-        pictures = [picture for batch in images.values() if batch is not None for picture in batch]
-        given = [mask for batch in (masks or {}).values() if batch is not None for mask in batch.reshape(-1, *batch.shape[-2:])]
+        pictures = references.unbatch_pictures(batch for batch in images.values() if batch is not None)
+        given = references.unbatch_masks(batch for batch in (masks or {}).values() if batch is not None)
         given = [1 - mask for mask in given] if invert_masks else given
         captions = prompts.split_captions(captions, len(pictures))
         return io.NodeOutput((*previous, *references.gather(pictures, given, captions, fit, background)))

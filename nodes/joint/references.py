@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,9 @@ import torch.nn.functional as F
 
 FITS = ("crop", "pad", "stretch")
 BACKGROUNDS = {"grey": 0.5, "white": 1.0, "black": 0.0}
+CHANNELS = {1: "grey", 3: "colour", 4: "colour and transparency"}
+FAINTEST = 0.5 / 255
+"""A mask below this everywhere shows nothing of a picture in 8 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +52,74 @@ class Reference:
 
 def blank(picture: torch.Tensor, mask: torch.Tensor, background: float) -> torch.Tensor:
     """Keep ``picture`` [H, W, 3] where ``mask`` [H, W] of any size is 1 and show ``background`` where it is 0."""
-    mask = F.interpolate(mask[None, None].to(picture), picture.shape[:2], mode="bilinear", antialias=True)[0, 0, ..., None]
+    mask = _resize_mask(mask, picture)[..., None]
     return picture * mask + background * (1 - mask)
+
+
+def unbatch_pictures(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The pictures [H, W, C] of batches [B, H, W, C], in order, in single precision at least.
+
+    Raises ValueError for what is no picture: other axes or channels, no pixel, whole numbers, NaN and infinity.
+    """
+    pictures = []
+    for batch in batches:
+        if batch.ndim != 4:
+            raise ValueError(
+                f"Reference Pictures: `images` got a batch of shape {tuple(batch.shape)}, but needs (pictures, height, width, "
+                "channels). Connect pictures such as Load Image gives; a single one needs a first axis of 1."
+            )
+        pictures += list(batch)
+    for number, picture in enumerate(pictures, 1):
+        height, width, channels = picture.shape
+        if not height or not width:
+            raise ValueError(
+                f"Reference Pictures: picture {number} has {width}x{height} pixels, but needs at least 1x1. Disconnect it, or "
+                "see why the node before it cut everything away."
+            )
+        if channels not in CHANNELS:
+            known = ", ".join(f"{count} ({name})" for count, name in CHANNELS.items())
+            raise ValueError(
+                f"Reference Pictures: picture {number} has {channels} channels, but needs one of {known}. Connect it in colour."
+            )
+        if not picture.is_floating_point():
+            raise ValueError(
+                f"Reference Pictures: picture {number} is made of {str(picture.dtype).removeprefix('torch.')} numbers, but needs "
+                "fractions from 0 to 1. Connect it as Load Image gives it, or divide it by its white."
+            )
+        _check_finite(picture, f"picture {number}")
+    return [picture.to(torch.promote_types(picture.dtype, torch.float32)) for picture in pictures]
+
+
+def unbatch_masks(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The masks [H, W] of batches [..., H, W], in order, as fractions in single precision at least.
+
+    Raises ValueError for what is no mask: fewer axes, no pixel, NaN, infinity, and values far from 0 to 1.
+    """
+    masks: list[torch.Tensor] = []
+    for batch in batches:
+        if batch.ndim < 2 or not batch.numel():
+            raise ValueError(
+                f"Reference Pictures: `masks` got a batch of shape {tuple(batch.shape)}, but needs (masks, height, width), none "
+                "of them 0. Disconnect it, or see why the node before it gave no mask."
+            )
+        masks += list(batch.reshape(-1, *batch.shape[-2:]))
+    for number, mask in enumerate(masks, 1):
+        _check_finite(mask, f"mask {number}")
+        if mask.min() < -0.5 or mask.max() > 1.5:  # what resampling overshoots is let through
+            raise ValueError(
+                f"Reference Pictures: mask {number} has values from {mask.min():.4g} to {mask.max():.4g}, but needs 0 to 1, "
+                "where 1 is the subject. Divide it by its white."
+            )
+    return [mask.to(torch.promote_types(mask.dtype, torch.float32)) for mask in masks]
 
 
 def gather(
     pictures: list[torch.Tensor], masks: list[torch.Tensor], captions: list[str], fit: str, background: str
 ) -> tuple[Reference, ...]:
-    """References from pictures [H, W, 3 or 4] in 0..1, as many captions, and no masks, one or as many.
+    """References from pictures [H, W, 1, 3 or 4] in 0..1, as many captions, and no masks, one or as many.
 
     masks: [H, W], 1 = subject, of any size; they blank the background. An alpha channel does the same.
+    Raises ValueError where nothing of a picture would be left.
     """
     count = len(pictures)
     if not count:
@@ -67,23 +129,54 @@ def gather(
             f"Reference Pictures: {len(masks)} masks were given for {count} pictures, but needs none, 1 or {count}. "
             "Connect one mask a picture, in the order of the pictures, or one mask batch."
         )
-    masks = masks * count if len(masks) == 1 else masks
-    for number, mask in enumerate(masks):
-        if not mask.any():
-            raise ValueError(
-                f"Reference Pictures: mask {number} is black everywhere, so nothing of picture {number} would be left. "
-                "White marks the subject; disconnect `masks`, or switch `invert_masks` for a mask from Load Image."
-            )
     level = BACKGROUNDS[background]
     gathered = []
     for number, picture in enumerate(pictures):
+        alpha = picture[..., 3] if picture.shape[-1] == 4 else None
+        position = number if len(masks) > 1 else 0
+        mask = masks[position] if masks else None
+        _check_shown(picture, alpha, mask, number + 1, position + 1)
         colour = picture[..., :3] if picture.shape[-1] > 1 else picture.expand(-1, -1, 3)
-        if picture.shape[-1] == 4:
-            colour = blank(colour, picture[..., 3], level)
-        if masks:
-            colour = blank(colour, masks[number], level)
+        for shown in (alpha, mask):
+            if shown is not None:
+                colour = blank(colour, shown, level)
         gathered.append(Reference(colour, captions[number], fit, level))
     return tuple(gathered)
+
+
+def _check_shown(picture, alpha: torch.Tensor | None, mask: torch.Tensor | None, number: int, mask_number: int) -> None:
+    """Raise if transparency ``alpha`` and ``mask`` leave nothing of ``picture``. Numbers count from 1."""
+    if alpha is not None and alpha.max() < FAINTEST:
+        raise ValueError(
+            f"Reference Pictures: picture {number} is transparent everywhere, so nothing of it would be left. Connect it without "
+            "its transparency, or another picture."
+        )
+    if mask is None:
+        return
+    shown = _resize_mask(mask, picture)
+    if shown.max() < FAINTEST:
+        raise ValueError(
+            f"Reference Pictures: mask {mask_number} is black everywhere, so nothing of picture {number} would be left. "
+            "White marks the subject; disconnect `masks`, or switch `invert_masks` for a mask from Load Image."
+        )
+    if alpha is not None and (shown * alpha).max() < FAINTEST:
+        raise ValueError(
+            f"Reference Pictures: picture {number} is transparent wherever mask {mask_number} is white, so nothing of it would "
+            "be left. Disconnect `masks`, or switch `invert_masks` for a mask from Load Image."
+        )
+
+
+def _check_finite(values: torch.Tensor, name: str) -> None:
+    if not values.isfinite().all():
+        raise ValueError(
+            f"Reference Pictures: {name} holds NaN or infinity, but needs numbers from 0 to 1. The node that made it failed, as "
+            "half precision does at times; run that in full precision, or connect another."
+        )
+
+
+def _resize_mask(mask: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+    """``mask`` [H', W'] at the size of ``picture`` [H, W, C]: [H, W]."""
+    return F.interpolate(mask[None, None].to(picture), picture.shape[:2], mode="bilinear", antialias=True)[0, 0]
 
 
 def _resize(picture: torch.Tensor, width: int, height: int) -> torch.Tensor:

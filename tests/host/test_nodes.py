@@ -1,6 +1,7 @@
 """The nodes as the host sees them: schemas, help pages, inputs that are refused, and a whole graph in one process."""
 
 import asyncio
+import copy
 import json
 import re
 
@@ -216,12 +217,54 @@ def test_wrong_references_are_refused_with_the_input_and_the_remedy(loaded):
         ReferencePictures.execute({"image0": image}, "a\nb\nc", "crop", "grey")
     with pytest.raises(ValueError, match="3 masks were given for 2 pictures"):
         ReferencePictures.execute({"image0": image}, "", "crop", "grey", {"mask0": torch.ones(3, 4, 4)})
-    with pytest.raises(ValueError, match="mask 0 is black everywhere"):
+    with pytest.raises(ValueError, match="mask 1 is black everywhere"):
         ReferencePictures.execute({"image0": image}, "", "crop", "grey", {"mask0": torch.zeros(1, 4, 4)})
     with pytest.raises(ValueError, match="`references` is empty"):
         JointSetNode.execute(loaded[1], loaded[2], (), "a", "", 0, 1, 0, 0, 0)
     with pytest.raises(ValueError, match="`clip` is empty"):
         JointSetNode.execute(None, loaded[2], references(), "a", "", 0, 1, 64, 64, 0)
+
+
+def test_spoiled_pictures_and_masks_are_refused_at_the_node():
+    image = torch.rand(1, 16, 16, 3)
+    with pytest.raises(ValueError, match="picture 1 holds NaN"):
+        ReferencePictures.execute({"image0": image * float("nan")}, "", "crop", "grey")
+    with pytest.raises(ValueError, match="mask 1 holds NaN"):
+        ReferencePictures.execute({"image0": image}, "", "crop", "grey", {"mask0": torch.full((1, 4, 4), float("nan"))})
+    inverted = ReferencePictures.execute({"image0": image}, "", "crop", "grey", {"mask0": torch.zeros(1, 4, 4) > 0}, True)
+    assert torch.equal(inverted.result[0][0].picture, image[0])
+
+
+def test_a_vae_that_is_not_for_pictures_is_refused(loaded):
+    _, clip, vae, _ = loaded
+
+    def vae_with(**changed):
+        other = copy.copy(vae)
+        other.__dict__ |= changed
+        return other
+
+    for other, message in (
+        (None, "`vae` is empty: the checkpoint holds no VAE"),
+        (vae_with(latent_dim=3), "makes latents of 3 axes from 3 channels"),
+        (vae_with(latent_dim=3, not_video=True), "makes latents of 3 axes from 3 channels"),
+        (vae_with(output_channels=2), "makes latents of 2 axes from 2 channels"),
+    ):
+        with pytest.raises(ValueError, match=f"^Joint Set: .*{message}.*Connect"):
+            joint_set((None, clip, other, None))
+
+
+def test_latents_that_a_vae_spoils_are_refused(loaded, monkeypatch):
+    """As a VAE in half precision does: a set with one NaN gave a picture of nothing but NaN."""
+    _, clip, vae, _ = loaded
+    encode, given = vae.encode, []
+
+    def failing(pixels):
+        given.append(pixels)
+        return encode(pixels) * (float("nan") if len(given) == 2 else 1)
+
+    monkeypatch.setattr(vae, "encode", failing)
+    with pytest.raises(ValueError, match="^Joint Set: the VAE made NaN or infinity of reference 2.*--fp32-vae"):
+        joint_set(loaded)
 
 
 def broken(folder, demo, name):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from same_subject.nodes.joint.references import Reference, gather
+from same_subject.nodes.joint.references import Reference, gather, unbatch_masks, unbatch_pictures
 
 WIDE = torch.linspace(0, 1, 40)[None, :, None].expand(20, 40, 3)
 """A ramp from left to right, twice as wide as high."""
@@ -69,3 +69,89 @@ def test_gathering_does_not_change_the_pictures_given():
     before = picture.clone()
     gather([picture], [mask], [""], "crop", "grey")
     assert torch.equal(picture, before)
+
+
+PICTURE = torch.rand(2, 16, 24, 3, generator=torch.Generator().manual_seed(0))
+
+
+def spoiled(batch, value):
+    batch = batch.clone()
+    batch[-1, 3, 5] = value
+    return batch
+
+
+NO_PICTURES = {
+    "NaN": (spoiled(PICTURE, float("nan")), "picture 2 holds NaN or infinity.*full precision"),
+    "infinity": (spoiled(PICTURE, float("inf")), "picture 2 holds NaN or infinity"),
+    "two channels": (PICTURE[..., :2], r"picture 1 has 2 channels, but needs one of 1 \(grey\), 3 \(colour\)"),
+    "five channels": (PICTURE[..., [0, 1, 2, 0, 1]], "picture 1 has 5 channels"),
+    "bytes": ((PICTURE * 255).byte(), "picture 1 is made of uint8 numbers, but needs fractions.*divide"),
+    "integers": ((PICTURE * 255).long(), "picture 1 is made of int64 numbers"),
+    "no height": (PICTURE[:, :0], "picture 1 has 24x0 pixels, but needs at least 1x1"),
+    "no batch axis": (
+        PICTURE[0],
+        r"`images` got a batch of shape \(16, 24, 3\), but needs \(pictures, height, width, channels\)",
+    ),
+    "a video axis": (PICTURE[None], r"`images` got a batch of shape \(1, 2, 16, 24, 3\)"),
+    "one axis": (PICTURE[0, 0, 0], r"`images` got a batch of shape \(3,\)"),
+}
+
+
+@pytest.mark.parametrize("what", NO_PICTURES)
+def test_what_is_no_picture_is_refused_by_its_number_from_1(what):
+    batch, message = NO_PICTURES[what]
+    with pytest.raises(ValueError, match=f"^Reference Pictures: {message}"):
+        unbatch_pictures([batch])
+
+
+MASK = torch.ones(2, 16, 24)
+NO_MASKS = {
+    "NaN": (spoiled(MASK, float("nan")), "mask 2 holds NaN or infinity"),
+    "infinity": (spoiled(MASK, float("-inf")), "mask 2 holds NaN or infinity"),
+    "0 to 255": (spoiled(MASK * 0, 255), "mask 2 has values from 0 to 255, but needs 0 to 1.*Divide"),
+    "bytes": ((MASK * 255).byte(), "mask 1 has values from 255 to 255"),
+    "no width": (MASK[..., :0], r"`masks` got a batch of shape \(2, 16, 0\), but needs \(masks, height, width\), none of them 0"),
+    "no mask": (MASK[:0], r"`masks` got a batch of shape \(0, 16, 24\)"),
+    "one axis": (MASK[0, 0], r"`masks` got a batch of shape \(24,\)"),
+}
+
+
+@pytest.mark.parametrize("what", NO_MASKS)
+def test_what_is_no_mask_is_refused_by_its_number_from_1(what):
+    batch, message = NO_MASKS[what]
+    with pytest.raises(ValueError, match=f"^Reference Pictures: {message}"):
+        unbatch_masks([batch])
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16, torch.float64))
+def test_pictures_of_any_precision_are_taken(dtype):
+    (taken, _) = gather(unbatch_pictures([PICTURE.to(dtype)]), [], ["", ""], "stretch", "grey")
+    (plain, _) = gather(unbatch_pictures([PICTURE]), [], ["", ""], "stretch", "grey")
+    assert torch.allclose(taken.fitted(9, 9).float(), plain.fitted(9, 9), atol=0.01)
+
+
+def test_masks_of_truth_values_and_of_0_and_1_are_taken_like_fractions():
+    mask = torch.zeros(1, 16, 24)
+    mask[:, 4:12, 4:12] = 1
+    fractions, *others = (unbatch_masks([one])[0] for one in (mask, mask.bool(), mask.long(), mask.half(), mask[0], mask[None]))
+    assert all(torch.equal(other, fractions) and other.dtype == torch.float32 for other in others)
+
+
+def test_a_picture_of_which_nothing_would_be_left_is_refused():
+    """Each of these passed as flat grey: the background's spread is 0 where the picture's is 0.29."""
+    picture = PICTURE[0]
+    clear, half = torch.zeros(16, 24, 1), torch.zeros(16, 24, 1)
+    half[:, :8] = 1
+    white, right = torch.ones(16, 24), torch.zeros(16, 24)
+    right[:, 12:] = 1
+    cases = {
+        "picture 2 is transparent everywhere": ([picture, torch.cat((picture, clear), -1)], []),
+        "mask 2 is black everywhere, so nothing of picture 2": ([picture, picture], [white, white * 0]),
+        "mask 1 is black everywhere, so nothing of picture 1": ([picture, picture], [white * 1e-4]),
+        "picture 2 is transparent wherever mask 1 is white": ([picture, torch.cat((picture, half), -1)], [right]),
+    }
+    for message, (pictures, masks) in cases.items():
+        with pytest.raises(ValueError, match=f"^Reference Pictures: {message}"):
+            gather(pictures, masks, ["", ""], "crop", "grey")
+    kept = gather([torch.cat((picture, half), -1)], [1 - right], [""], "crop", "grey")[0].picture
+    assert torch.equal(kept[:, :8], picture[:, :8]) and (kept[:, 12:] == 0.5).all()

@@ -17,8 +17,8 @@ MOST_ROUNDING = 0.03
 """Largest difference from a clean reference, as a share of the references' spread, that half precision explains."""
 
 
-def check_latent(latent: torch.Tensor, joint_set: JointSet) -> None:
-    """Raise unless ``latent`` [B, C, h, w], unscaled, holds this set's references in this set's rows."""
+def check_latent(latent: torch.Tensor, joint_set: JointSet, noise_mask: torch.Tensor | None = None) -> None:
+    """Raise unless ``latent`` [B, C, h, w], unscaled, holds this set's references in this set's rows, and all is finite."""
     layout, references = joint_set.layout, joint_set.references
     if latent.is_nested or latent.ndim != 4 or latent.shape[0] != layout.rows:
         given = "a nested batch" if latent.is_nested else f"{latent.shape[0]} rows"
@@ -28,6 +28,12 @@ def check_latent(latent: torch.Tensor, joint_set: JointSet) -> None:
             f"JeDi: the latents have shape {tuple(latent.shape[1:])} (channels, height, width), but the references of the "
             f"joint set have {tuple(references.shape[1:])}. {REMEDY}"
         )
+    for name, values in (("latent batch", latent), ("noise mask of the latents", noise_mask)):
+        if values is not None and not values.isfinite().all():
+            raise ValueError(
+                f"JeDi: the {name} holds NaN or infinity, but needs finite numbers. The node that made it failed, as half "
+                "precision does at times; run that in full precision (a VAE: --fp32-vae), or connect another."
+            )
     if not layout.references:
         return
     clean = joint_set.reference_latents().to(latent)

@@ -39,15 +39,34 @@ def encode_texts(clip, rows: list[str], negative: str, extra: dict) -> tuple[lis
     return entries(rows), entries([negative])
 
 
+def check_vae(vae) -> None:
+    """Refuse what does not encode pictures: no VAE at all, and those of videos and sound."""
+    if vae is None:
+        raise ValueError("Joint Set: `vae` is empty: the checkpoint holds no VAE. Connect one from Load VAE.")
+    axes, channels = getattr(vae, "latent_dim", 2), getattr(vae, "output_channels", 3)
+    if axes != 2 or channels != 3:
+        raise ValueError(
+            f"Joint Set: `vae` makes latents of {axes} axes from {channels} channels, as VAEs of videos and sound do, but needs "
+            "one of pictures: 2 axes from 3 channels. Connect the VAE that belongs to the model."
+        )
+
+
 def encode_pictures(vae, references: tuple[Reference, ...], width: int, height: int) -> torch.Tensor:
     """Clean latents of the references at one size, [R, C, height / f, width / f], unscaled, on the CPU.
 
     One at a time: memory does not grow with their number, and a run can be interrupted in between.
+    Raises ValueError where the VAE gives numbers that are not finite.
     """
     progress = comfy.utils.ProgressBar(len(references))
     latents = []
     for number, reference in enumerate(references):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        latents.append(vae.encode(reference.fitted(width, height)[None]).detach())
+        latent = vae.encode(reference.fitted(width, height)[None]).detach()
+        if not latent.isfinite().all():
+            raise ValueError(
+                f"Joint Set: the VAE made NaN or infinity of reference {number + 1}, but the set needs finite latents. Use a VAE "
+                "that works in half precision, or start ComfyUI with --fp32-vae."
+            )
+        latents.append(latent)
         progress.update_absolute(number + 1)
     return torch.cat(latents).float().cpu()

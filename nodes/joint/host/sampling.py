@@ -54,14 +54,14 @@ class JointSampling:
             model.set_model_attn1_replace(attention.coupled_self_attention(previous), *block)
         return model
 
-    def outer_sample(self, executor, noise, latent_image, *args, **kwargs):
+    def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         """A run: checked and tagged before it, the references given back exactly after it.
 
         The reference rows of the sampler's own noise are the set's epsilon too, so that what the
         sampler carries from step to step there is the reference's diffusion path.
         """
         guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
-        checks.check_latent(latent_image, self.joint_set)
+        checks.check_latent(latent_image, self.joint_set, denoise_mask)
         checks.check_guider(guider, self.settings.mode)
         beside = None
         if self.channel_order is not None:
@@ -69,7 +69,7 @@ class JointSampling:
         guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside)
         noise = noise.clone()
         noise[rows] = self.joint_set.reference_noise().to(noise)
-        samples = executor(noise, latent_image, *args, **kwargs).clone()
+        samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs).clone()
         samples[rows] = self.joint_set.reference_latents().to(samples)
         return samples
 

@@ -35,10 +35,11 @@ def prepare(
     """A joint set with one picture to generate for each of ``texts``.
 
     width, height: pixels of every picture; 0 takes the first reference's. Both are rounded down to whole latents.
-    Raises ValueError where there is no reference, or no room for a latent.
+    Raises ValueError where there is no reference, no room for a latent, or no VAE of pictures.
     """
     if not references:
         raise ValueError("Joint Set: `references` is empty, but needs at least one picture. Connect Reference Pictures.")
+    encoding.check_vae(vae)
     step = vae.spacial_compression_encode()
     first_height, first_width = references[0].picture.shape[:2]
     width, height = ((wanted or own) // step * step for wanted, own in ((width, first_width), (height, first_height)))

@@ -224,6 +224,21 @@ def test_a_latent_batch_that_no_longer_fits_its_set_is_refused(unet, change):
         sample(apply(unet, one.joint_set), one, latent=LATENTS[change](one.latent))
 
 
+@pytest.mark.parametrize("row", (0, 2), ids=("generated", "reference"))
+@pytest.mark.parametrize("value", (float("nan"), float("inf")))
+def test_latents_that_are_not_finite_are_refused(unet, row, value):
+    """One NaN in one picture to generate, or in the noise mask, made every number of its set's pictures NaN."""
+    one = case()
+    latent = one.latent
+    latent["samples"][row, 0, 3, 3] = value
+    with pytest.raises(ValueError, match="^JeDi: the latent batch holds NaN or infinity"):
+        sample(apply(unet, one.joint_set), one, latent=latent)
+    mask = torch.ones(1, 1, 8, 8)
+    mask[..., 2, 2] = value
+    with pytest.raises(ValueError, match="^JeDi: the noise mask of the latents holds NaN or infinity"):
+        sample(apply(unet, one.joint_set), one, latent={**one.latent, "noise_mask": mask})
+
+
 def test_rounding_to_half_precision_is_not_refused(unet):
     one = case()
     half = {**one.latent, "samples": one.latent["samples"].half().float()}
