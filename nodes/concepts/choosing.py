@@ -71,7 +71,7 @@ def _too_few(phrase: str, found: Found, concepts: int, index: int, thresholds: T
         needed = f"{concepts} concept{'s' * (concepts > 1)} with `index` {index} need {concepts + index}"
         return (
             f"Find Concepts: {len(found.boxes)} box{'es' * (len(found.boxes) > 1)} found for `{phrase}` in {picture}, but "
-            f"{needed}. Lower `index` (0 is the first box) or `box_threshold`, {otherwise}"
+            f"{needed}. Lower `index` (0 is box 1) or `box_threshold`, {otherwise}"
         )
     lower = _lower(found.own_score, thresholds)
     if found.rival:

@@ -108,9 +108,7 @@ class FindConcepts(io.ComfyNode):
                     tooltip="How the boxes of a phrase are put in order; the first one is chosen. Equal phrases take the first "
                     "ones and share them out from left to right.",
                 ),
-                io.Int.Input(
-                    "index", default=0, min=0, max=63, tooltip="How many boxes of that order to pass over: 0 chooses the first."
-                ),
+                io.Int.Input("index", default=0, min=0, max=63, tooltip="How many boxes of that order to pass over: 0 is box 1."),
                 io.Float.Input(
                     "box_threshold",
                     default=0.35,
@@ -161,7 +159,10 @@ class FindConcepts(io.ComfyNode):
                 io.BoundingBox.Output(
                     display_name="found", tooltip="For each picture every box of every concept, with scores, best first."
                 ),
-                io.Image.Output(display_name="preview", tooltip="The pictures with chosen boxes, numbers, phrases and scores."),
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip="The pictures with chosen boxes, the concepts' numbers from 1, phrases and scores.",
+                ),
             ],
         )
 
@@ -179,7 +180,7 @@ class FindConcepts(io.ComfyNode):
         result = finding.find(detector, image[..., :3], _split(phrases), rule, thresholds)
         if previous is not None:
             result = previous.join(result)
-            for number, row in enumerate(result.chosen):
+            for number, row in enumerate(result.chosen, 1):
                 choosing.check_distinct(result.phrases, row, f"picture {number}")
         return io.NodeOutput(
             result,
@@ -305,7 +306,7 @@ class ConceptsFromMasks(io.ComfyNode):
             raise ValueError(
                 f"Concepts From Masks: `phrases` has {len(names)} lines for {len(raw)} masks. Write one line a mask, or none."
             )
-        names = names or tuple(f"concept {number}" for number in range(len(raw)))
+        names = names or tuple(f"concept {number}" for number in range(1, len(raw) + 1))
         row = tuple(places.box_of(mask) for mask in raw)
         placed = places.place(raw, row, names, places.Finish(grow, overlaps, feather), "Concepts From Masks:")
         return _masks_out(places.Concepts(names, (row,), placed[None], feather))

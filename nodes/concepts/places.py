@@ -75,7 +75,7 @@ class Finish:
 def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], finish: Finish, where: str) -> torch.Tensor:
     """Disjoint masks [K, H, W] of one picture, from its raw masks [K, H, W]: the pipeline up to the latent grid.
 
-    where: begins messages, such as `Concept Masks: in picture 0`. Raises ValueError where a mask is black, or a
+    where: begins messages, such as `Concept Masks: in picture 1`. Raises ValueError where a mask is black, or a
     concept would lose nearly all of its mask to others.
     """
     grown = pipeline.grow(masks.float().clamp(0, 1), finish.grow)

@@ -74,8 +74,8 @@ def choose(faces: Sequence[Face], choice: Choice, node: str, picture: str) -> Fa
     ordered = sorted(faces, key=(lambda face: -face.score) if choice.how == INDEX else (lambda face: face.centre[0]))
     if choice.number >= len(ordered):
         raise ValueError(
-            f"{node}: `number` is {choice.number}, but {len(ordered)} faces were found in {picture}, numbered from 0. "
-            f"Choose one up to {len(ordered) - 1}, or another `face`."
+            f"{node}: `number` is {choice.number}, but {len(ordered)} faces were found in {picture}. 0 is face 1: "
+            f"choose one up to {len(ordered) - 1}, or another `face`."
         )
     return ordered[choice.number]
 

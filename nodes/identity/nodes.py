@@ -138,7 +138,7 @@ def choice_inputs(of: str) -> list:
             default=0,
             min=0,
             max=99,
-            tooltip="Which face, from 0, when counted left to right or by score. Others ignore it.",
+            tooltip="Which face, when counted left to right or by score: 0 is face 1. Others ignore it.",
         ),
         inputs.share("x", 0.5, "The point for nearest to point, as a share of the width: 0 = left, 1 = right.", advanced=True),
         inputs.share("y", 0.5, "The point for nearest to point, as a share of the height: 0 = top, 1 = bottom.", advanced=True),
@@ -209,8 +209,8 @@ class FaceKeypoints(io.ComfyNode):
                     min=0,
                     max=99,
                     optional=True,
-                    tooltip="With the masks of Concept Masks: the concept whose faces are drawn, one a picture, from 1. 0 takes "
-                    "the masks as they come.",
+                    tooltip="With the masks of Concept Masks: the concept whose faces are drawn, one a picture, by its number "
+                    "on the preview of Find Concepts, from 1. 0 takes the masks as they come.",
                 ),
             ],
             outputs=[

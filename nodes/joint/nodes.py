@@ -351,8 +351,8 @@ class PickPictures(io.ComfyNode):
                 io.String.Input(
                     "indices",
                     default="0",
-                    tooltip="With which = index: positions in each set, such as 0, 2-4. Generated pictures come first, "
-                    "then the references.",
+                    tooltip="With which = index: which of each set, such as 0, 2-4; 0 is picture 1. Generated pictures come "
+                    "first, then the references.",
                 ),
             ],
             outputs=[

@@ -18,7 +18,7 @@ def parse_indices(text: str) -> list[int]:
         if not match:
             raise ValueError(
                 f"Pick Pictures: `indices` is {text!r}, but needs numbers and ranges such as `0, 2-4`. "
-                "In each set 0 is the first generated picture; references come after the generated ones."
+                "0 is picture 1 of each set; references come after the generated pictures."
             )
         first, last = int(match[1]), int(match[2] or match[1])
         numbers += range(first, last + 1) if last >= first else range(first, last - 1, -1)
@@ -34,7 +34,7 @@ def rows(layout: Layout, which: str, indices: str) -> list[int]:
     numbers = parse_indices(indices)
     if max(numbers) >= layout.size:
         raise ValueError(
-            f"Pick Pictures: `indices` asks for picture {max(numbers)}, but a set has pictures 0 to {layout.size - 1}: "
+            f"Pick Pictures: `indices` asks for {max(numbers)} (0 is picture 1), but a set has 0 to {layout.size - 1}: "
             f"{layout.pictures} generated, then {layout.references} references."
         )
     return [number * layout.size + index for number in range(layout.sets) for index in numbers]

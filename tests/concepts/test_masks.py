@@ -52,7 +52,7 @@ def test_the_better_score_keeps_the_pixels_that_two_concepts_share():
     raw = masks.from_boxes(corners(Box(0, 0, 6, 4), Box(4, 0, 10, 4)), 4, 10)
     for scores, shared in (((0.9, 0.5), 0), ((0.5, 0.9), 1), ((0.5, 0.5), 0)):
         boxes = tuple(Box(0, 0, 1, 1, score) for score in scores)
-        own = places.place(raw, boxes, NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 0")
+        own = places.place(raw, boxes, NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 1")
         assert own.sum(0).max() == 1 and torch.equal(own.sum(0), raw.amax(0))
         assert own[shared, :, 4:6].min() == 1 and own[1 - shared, :, 4:6].max() == 0
 
@@ -60,7 +60,7 @@ def test_the_better_score_keeps_the_pixels_that_two_concepts_share():
 def test_the_nearest_box_keeps_the_pixels_that_two_concepts_share():
     boxes = (Box(0, 0, 8, 4, 0.1), Box(4, 0, 12, 4, 0.9))
     own = places.place(
-        masks.from_boxes(corners(*boxes), 4, 12), boxes, NAMES, places.Finish(0, masks.NEAREST_BOX), "Concept Masks: in picture 0"
+        masks.from_boxes(corners(*boxes), 4, 12), boxes, NAMES, places.Finish(0, masks.NEAREST_BOX), "Concept Masks: in picture 1"
     )
     assert own[0, 0].tolist() == [1.0] * 6 + [0.0] * 6 and own[1, 0].tolist() == [0.0] * 6 + [1.0] * 6
 
@@ -91,10 +91,10 @@ def test_a_mask_that_is_black_is_refused_but_an_empty_concept_is_not():
     raw[0, :4] = 1
     with pytest.raises(ValueError, match="the mask of `a dog` is black everywhere"):
         places.place(
-            raw, (Box(0, 0, 8, 4), Box(0, 4, 8, 8)), NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 0"
+            raw, (Box(0, 0, 8, 4), Box(0, 4, 8, 8)), NAMES, places.Finish(0, masks.BY_SCORE), "Concept Masks: in picture 1"
         )
     for overlaps in masks.SHARE_OUTS:
-        own = places.place(raw, (Box(0, 0, 8, 4), None), NAMES, places.Finish(0, overlaps), "Concept Masks: in picture 0")
+        own = places.place(raw, (Box(0, 0, 8, 4), None), NAMES, places.Finish(0, overlaps), "Concept Masks: in picture 1")
         assert torch.equal(own, raw)
 
 

@@ -41,7 +41,7 @@ def test_no_face_is_an_error_that_names_the_picture():
 
 
 def test_a_number_beyond_the_faces_is_an_error_that_says_how_many_there_are():
-    with pytest.raises(ValueError, match="`number` is 3, but 3 faces were found in picture 1, numbered from 0"):
+    with pytest.raises(ValueError, match="`number` is 3, but 3 faces were found in picture 1. 0 is face 1"):
         faces.choose(FACES, Choice("left to right", 3), "Identity", "picture 1")
 
 

@@ -25,5 +25,5 @@ def test_generated_references_and_places_within_each_set():
 
 
 def test_places_beyond_the_set_are_refused():
-    with pytest.raises(ValueError, match="picture 3, but a set has pictures 0 to 2"):
+    with pytest.raises(ValueError, match="`indices` asks for 3 .0 is picture 1., but a set has 0 to 2: 2 generated"):
         picking.rows(LAYOUT, "index", "3")

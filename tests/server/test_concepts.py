@@ -38,7 +38,7 @@ def test_a_phrase_that_is_not_found_is_named_with_its_score_and_the_threshold(li
     with pytest.raises(client.NodeFailed) as caught:
         live.client.run(changed(graph, "find", if_missing="error"))
     message = str(caught.value)
-    assert "ConceptFind" in message and "`a red ball` in picture 0" in message and "`box_threshold` is 1.000" in message
+    assert "ConceptFind" in message and "`a red ball` in picture 1" in message and "`box_threshold` is 1.000" in message
 
 
 def test_wrong_inputs_are_refused_before_the_queue_starts(live, graph):

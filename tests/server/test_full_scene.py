@@ -264,7 +264,7 @@ def wrong_graphs():
             twice, "ConceptFind", "`a green man` and `a green ball` were found at one and the same place", "Use words",
         ),
         "two concepts on one instance, from one node": (
-            finding("a green man\na green woman"), "ConceptFind", "every box of `a green woman` in picture 0 fits `a green man`",
+            finding("a green man\na green woman"), "ConceptFind", "every box of `a green woman` in picture 1 fits `a green man`",
             "Describe the two by different words",
         ),
         "masks that overlap entirely": (

@@ -19,7 +19,7 @@ def find(detector, pictures: torch.Tensor, names: list[str], rule: choosing.Rule
     spans = phrases.spans(ids, names)
     height, width = pictures.shape[1:3]
     chosen, found = [], []
-    for number, (logits, boxes) in enumerate(detector.detect(pictures, ids)):
+    for number, (logits, boxes) in enumerate(detector.detect(pictures, ids), 1):
         by_phrase = detection.boxes_by_phrase(logits, boxes, spans, width, height, thresholds)
         chosen.append(tuple(choosing.choose(names, by_phrase, rule, thresholds, f"picture {number}")))
         found.append(tuple(tuple(by_phrase[name].boxes) for name in names))
@@ -31,7 +31,7 @@ def cut_out(boxes: Boxes, finish: Finish, segmenter=None) -> Concepts:
     raw = _box_shaped(boxes) if segmenter is None else segmenter.masks(boxes.pictures, boxes.chosen)
     placed = [
         place(found, row, boxes.phrases, finish, f"Concept Masks: in picture {number}")
-        for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True))
+        for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True), 1)
     ]
     return Concepts(boxes.phrases, boxes.chosen, torch.stack(placed), finish.feather)
 

@@ -12,7 +12,7 @@ COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f
 
 
 def labelled(boxes: Boxes) -> torch.Tensor:
-    """The pictures [B, H, W, 3] with a frame and a label (number, phrase, score) on every chosen box.
+    """The pictures [B, H, W, 3] with a frame and a label (number from 1, phrase, score) on every chosen box.
 
     Boxes that were found and not chosen have a thin frame in the phrase's colour.
     """
@@ -31,7 +31,7 @@ def _draw(boxes: Boxes, number: int) -> torch.Tensor:
     for concept, chosen in enumerate(boxes.chosen[number]):
         if chosen is None:
             continue
-        colour, label = COLOURS[concept % len(COLOURS)], f"{concept} {boxes.phrases[concept]} {chosen.score:.2f}"
+        colour, label = COLOURS[concept % len(COLOURS)], f"{concept + 1} {boxes.phrases[concept]} {chosen.score:.2f}"
         corners = _inside(chosen, canvas)
         draw.rectangle(corners, outline=colour, width=line)
         at = (corners[0] + line, corners[1] + line)

@@ -140,9 +140,10 @@ class IdentitySampling:
         chosen = entry.get(CHOSEN)
         numbers = range(len(self.identities)) if chosen is None else chosen
         if any(not 0 <= number < len(self.identities) for number in numbers):
+            wanted = ", ".join(str(number + 1) for number in numbers)
             raise ValueError(
-                f"Apply Identity: the {name} conditioning asks for the identities {list(numbers)}, but the model has "
-                f"{len(self.identities)}, numbered from 0. Connect the model that these identities were applied to."
+                f"Apply Identity: the {name} conditioning asks for the identities {wanted} (counted from 1), but "
+                f"the model has {len(self.identities)}. Connect the model that these identities were applied to."
             )
         chunk = IdentityChunk(run, tuple(self.identities[number] for number in numbers), name not in chunk_tags.NULL_TERMS)
         return chunk_tags.tagged(entry, KEY, chunk)

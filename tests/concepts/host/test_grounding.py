@@ -92,7 +92,7 @@ def test_planted_weights_find_each_colour_in_its_place(tmp_path):
             left, top, right, bottom = (planted.CELL * 4 * edge for edge in blobs[side])
             assert left < box.centre[0] < right and top < box.centre[1] < bottom, (side, box)
             assert box.score > 0.9
-    with pytest.raises(ValueError, match="nothing was found for `a red ball` in picture 0: its best score was 0.0"):
+    with pytest.raises(ValueError, match="nothing was found for `a red ball` in picture 1: its best score was 0.0"):
         nodes.FindConcepts.execute(detector, picture, "a red ball", *rule[2:])
 
 

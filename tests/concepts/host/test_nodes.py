@@ -6,7 +6,9 @@ import torch
 from same_subject.nodes.concepts import nodes
 from same_subject.nodes.concepts.boxes import Box
 from same_subject.nodes.concepts.host import files as concept_files
-from same_subject.nodes.concepts.host import segmenting
+from same_subject.nodes.concepts.host import labelling, segmenting
+from same_subject.nodes.concepts.places import box_of
+from same_subject.nodes.identity import recognising
 from same_subject.tests.tiny import planted
 
 SEED = 22  # random weights whose masks are neither white nor black everywhere, and differ between boxes
@@ -31,12 +33,27 @@ def test_every_phrase_gets_the_place_of_its_own_concept(detector):
     assert preview.shape == (1, 96, 96, 3) and (preview - boxes.pictures).abs().amax(-1)[0].gt(0.1).sum() > 100
 
 
+def test_the_numbers_on_the_preview_are_those_that_face_keypoints_takes(detector, monkeypatch):
+    """Typing the number that stood on the second concept gave the first one's masks."""
+    written = []
+    monkeypatch.setattr(labelling.ImageDraw.ImageDraw, "text", lambda self, at, text, **style: written.append(text))
+    names = ("a red ball", "a green box")
+    boxes, *_ = find(detector, planted.scene(*TWO).repeat(2, 1, 1, 1), "\n".join(names))
+    _, masks, _ = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0).result
+    assert len(written) == 4
+    for label in written:
+        number, name = label.split(" ", 1)
+        (mask, _) = recognising.masks_of(int(number), masks, 2)
+        assert box_of(mask).overlap(boxes.chosen[0][[name.startswith(one) for one in names].index(True)]) > 0.95, label
+    assert [label.split()[0] for label in written] == ["1", "2"] * 2
+
+
 def test_a_batch_keeps_every_picture_and_finds_each_ones_own_boxes(detector):
     batch = torch.cat([planted.scene(*TWO), planted.scene(("red", 60, 0, 90, 40)), planted.scene()])
     boxes, chosen, _, preview = find(detector, batch, "red\ngreen", missing="empty concept")
     assert [len(row) for row in chosen] == [2, 1, 0] and len(preview) == 3
     assert [[box is not None for box in row] for row in boxes.chosen] == [[True, True], [True, False], [False, False]]
-    with pytest.raises(ValueError, match="nothing was found for `green` in picture 1: its best score was 0.018"):
+    with pytest.raises(ValueError, match="nothing was found for `green` in picture 2: its best score was 0.018"):
         find(detector, batch, "red\ngreen")
 
 
@@ -44,7 +61,7 @@ def test_equal_phrases_take_two_people_from_left_to_right(detector):
     image = planted.scene(("red", 60, 10, 90, 90), ("red", 5, 10, 25, 90))
     boxes, *_ = find(detector, image, "a red man\na red man")
     assert [box.left for box in boxes.chosen[0]] == pytest.approx([5, 60], abs=0.01)
-    with pytest.raises(ValueError, match="2 boxes found for `a red man` in picture 0, but 3 concepts with `index` 0 need 3"):
+    with pytest.raises(ValueError, match="2 boxes found for `a red man` in picture 1, but 3 concepts with `index` 0 need 3"):
         find(detector, image, "a red man\n" * 3)
 
 
@@ -55,7 +72,7 @@ def test_nodes_in_a_chain_choose_by_rules_of_their_own(detector):
     assert both.phrases == ("red", "green") and [box["x"] for box in chosen[0]] == [60, 30]
     near, *_ = find(detector, image, "red", "nearest to point", x=10, y=50)
     assert near.chosen[0][0].left == pytest.approx(5, abs=0.01)
-    with pytest.raises(ValueError, match="`red` and `a red ball` were found at one and the same place in picture 0"):
+    with pytest.raises(ValueError, match="`red` and `a red ball` were found at one and the same place in picture 1"):
         find(detector, image, "a red ball", "left to right", 1, previous=first)
     with pytest.raises(ValueError, match="`previous` holds concepts of other pictures"):
         find(detector, planted.scene(*TWO), "green", previous=first)
@@ -89,7 +106,7 @@ def test_masks_of_the_users_own_become_concepts_without_a_detector():
         nodes.ConceptsFromMasks.execute({"mask0": own}, "a cat", 0, "best score first", 0)
     with pytest.raises(ValueError, match="needs masks of one size, but has 4x4 and 48x32"):
         nodes.ConceptsFromMasks.execute({"mask0": own, "mask1": torch.ones(1, 4, 4)}, "", 0, "best score first", 0)
-    with pytest.raises(ValueError, match="Concepts From Masks: the mask of `concept 1` lies almost wholly inside"):
+    with pytest.raises(ValueError, match="Concepts From Masks: the mask of `concept 2` lies almost wholly inside"):
         nodes.ConceptsFromMasks.execute({"mask0": own[:1].repeat(2, 1, 1)}, "", 0, "best score first", 0)
 
 

@@ -197,7 +197,7 @@ def test_an_entry_can_choose_among_the_identities_and_entries_share_a_batch(unet
 
 def test_an_identity_that_is_not_on_the_model_is_refused(unet, projections):
     model = on(unet, Placement(projections[0], 0.8))
-    with pytest.raises(ValueError, match="asks for the identities .1., but the model has 1, numbered from 0"):
+    with pytest.raises(ValueError, match="asks for the identities 2 .counted from 1., but the model has 1"):
         sample(model, conditioning(0, **{identity_sampling.CHOSEN: (1,)}))
 
 
