@@ -46,16 +46,16 @@ class Placement:
         return self.projection.present if present else self.projection.absent
 
 
-def shares(placement: Placement, rows: int, height: int, width: int) -> torch.Tensor:
-    """The strength at every token of a layer of ``height`` by ``width``: [rows, L, 1], or [rows, 1, 1] without a mask.
+def shares(placement: Placement, rows: Sequence[int], height: int, width: int) -> torch.Tensor:
+    """The strength at every token of a layer of ``height`` by ``width``: [B, L, 1], or [B, 1, 1] without a mask.
 
-    Masks are averaged over the pixels that a token stands for.
+    rows: B numbers of rows of the whole batch, from 0. Masks are averaged over the pixels that a token stands for.
     """
     if placement.mask is None:
-        return torch.full((rows, 1, 1), float(placement.strength))
+        return torch.full((len(rows), 1, 1), float(placement.strength))
     mask = F.interpolate(placement.mask[:, None].float(), (height, width), mode="area")
     mask = rearrange(mask, "p 1 h w -> p (h w) 1") * placement.strength
-    return mask[torch.arange(rows) % len(mask)]
+    return mask[torch.tensor(rows) % len(mask)]
 
 
 def add_identities(

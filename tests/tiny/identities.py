@@ -148,3 +148,12 @@ def sample(model, positive=None, negative=None, rows=1, size=8, seed=1, steps=2,
         latent = {"samples": torch.zeros(rows, 4, size, size)}
         (out,) = nodes.common_ksampler(model, seed, steps, cfg, sampler, "normal", positive, negative, latent)
     return out["samples"].clone()
+
+
+def in_context_windows(model, **settings):
+    """The model that the host's `Context Windows (Manual)` gives: by default two rows of the batch at a time."""
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    given = {"context_length": 2, "context_overlap": 0, "context_schedule": "standard_static", "context_stride": 1}
+    given |= {"closed_loop": False, "fuse_method": "pyramid", "dim": 0, "freenoise": False, **settings}
+    return ContextWindowsManualNode.execute(model, **given).result[0]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import comfy.controlnet
 import comfy.utils
 import torch
 import torch.nn.functional as F
 
-from ...host import chunk_tags
+from ...host import chunk_tags, context_windows
 
 KEY = "same_subject_face_{}"
 """Key of the chunk tag with the `ControlFace` of the face ControlNet with this number in its chain."""
@@ -41,6 +42,7 @@ class FaceControlNet(comfy.controlnet.ControlNet):
     """
 
     number = 0
+    previous_controlnet: Any
 
     @classmethod
     def of(cls, loaded: comfy.controlnet.ControlNet) -> FaceControlNet:
@@ -65,43 +67,46 @@ class FaceControlNet(comfy.controlnet.ControlNet):
         super().cleanup()
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        previous = None
-        if self.previous_controlnet is not None:
-            previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        before, previous = self.previous_controlnet, None
+        if before is not None:
+            previous = before.get_control(x_noisy, t, cond, batched_number, transformer_options)
         faces = cond.get(KEY.format(self.number))
         if faces is None:
             raise ValueError(
                 "Identity ControlNet: a conditioning has the face ControlNet, but no face. Connect both `positive` and "
                 "`negative` of Identity ControlNet, and no node that takes conditioning apart."
             )
-        context, hint = self._batch(faces, x_noisy)
-        with comfy.controlnet.ControlIsolation(self):
-            self.cond_hint = hint
+        rows = context_windows.rows_of_call(transformer_options, len(x_noisy) // len(faces), "Identity ControlNet")
+        context, self.cond_hint = self._batch(faces, x_noisy, rows)
+        self.previous_controlnet = None  # what stands before has run, and mixes its own context in nowhere
+        try:
             cond = {**cond, "crossattn_controlnet": context}
             own = super().get_control(x_noisy, t, cond, batched_number, transformer_options)
+        finally:
+            self.previous_controlnet = before
         if own is None:
             return previous
         if any(face.mask is not None for face in faces):
-            own = {group: [self._masked(faces, residual) for residual in own.get(group, ())] for group in BLOCK_GROUPS}
+            own = {group: [self._masked(faces, residual, rows) for residual in own.get(group, ())] for group in BLOCK_GROUPS}
         return own if previous is None else _sum(own, previous)
 
-    def _batch(self, faces: Sequence[ControlFace], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [B, F, width] and hints [B, 3, H, W] for latents ``x``, made once a run."""
-        rows, width, height = len(x) // len(faces), x.shape[3] * self.compression_ratio, x.shape[2] * self.compression_ratio
+    def _batch(self, faces: Sequence[ControlFace], x: torch.Tensor, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [B, F, width] and hints [B, 3, H, W] for latents ``x``, made once a run. rows: their numbers in each chunk."""
+        width, height = x.shape[3] * self.compression_ratio, x.shape[2] * self.compression_ratio
         dtype = self.manual_cast_dtype or self.control_model.dtype
 
         def make() -> tuple[torch.Tensor, torch.Tensor]:
             hints = [comfy.utils.common_upscale(face.hint, width, height, self.upscale_algorithm, "center") for face in faces]
             batch = torch.cat([_turned(hint, rows) for hint in hints]).to(x.device, dtype)
             tokens = torch.stack([face.tokens for face in faces]).to(x.device, dtype)
-            return tokens.repeat_interleave(rows, dim=0), batch
+            return tokens.repeat_interleave(len(rows), dim=0), batch
 
         return self._keep((*faces, rows, width, height, x.device), make)
 
-    def _masked(self, faces: Sequence[ControlFace], residual: torch.Tensor | None) -> torch.Tensor | None:
+    def _masked(self, faces: Sequence[ControlFace], residual: torch.Tensor | None, rows: Sequence[int]) -> torch.Tensor | None:
         if residual is None:
             return None
-        rows, size = len(residual) // len(faces), residual.shape[-2:]
+        size = residual.shape[-2:]
 
         def make() -> torch.Tensor:
             masks = [torch.ones(1, 1, 1, 1) if face.mask is None else face.mask[:, None].float() for face in faces]
@@ -188,6 +193,6 @@ def _sum(own: dict, previous: dict) -> dict:
     return total
 
 
-def _turned(batch: torch.Tensor, rows: int) -> torch.Tensor:
-    """``rows`` rows of a batch, again from its first where it has fewer."""
-    return batch[torch.arange(rows) % len(batch)]
+def _turned(batch: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """These rows of a batch, again from its first where it has fewer."""
+    return batch[torch.tensor(rows) % len(batch)]

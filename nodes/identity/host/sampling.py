@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...host import attention, chunk_tags, unet
+from ...host import attention, chunk_tags, context_windows, unet
 from .. import adapter as adapters
 from .. import placement as placements
 from ..placement import Placement
@@ -27,8 +27,9 @@ CHOSEN = "same_subject_identities"
 
 @dataclass(frozen=True, eq=False)
 class IdentityRun:
-    """A run of a sampler: the size of its latents, the noise levels of each window, and what it keeps on the device."""
+    """A run of a sampler: its rows, the size of its latents, the noise levels of each window, what it keeps on the device."""
 
+    rows: int
     height: int
     width: int
     windows: dict[Placement, tuple[float, float]]
@@ -55,15 +56,19 @@ Slot = tuple[tuple[Placement, bool] | None, ...]
 
 @dataclass(frozen=True)
 class IdentityCall:
-    """A call of the UNet with ``chunks`` of ``rows`` rows each, at noise levels ``sigma`` [B].
+    """A call of the UNet with chunks of ``rows`` rows each; ``numbers`` says which of the run's rows these are.
 
     Chunks have several identities at most; the n-th of each chunk form a slot, which is one attention call a layer.
     """
 
     run: IdentityRun
-    rows: int
+    numbers: Sequence[int]
     slots: tuple[Slot, ...]
     gates: tuple[torch.Tensor | None, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.numbers)
 
     def faces(self, layer: int, q: torch.Tensor, extra_options: dict) -> list[tuple]:
         """Keys, values and strengths of each slot for `add_identities`."""
@@ -72,7 +77,7 @@ class IdentityCall:
         for slot, gate in zip(self.slots, self.gates, strict=True):
             key = (slot, self.rows, q.device, q.dtype)
             k, v = self.run.keep((*key, layer), partial(self._keys_values, slot, layer, q))
-            strength = self.run.keep((*key, height, width), partial(self._strength, slot, height, width, q))
+            strength = self.run.keep((*key, self.numbers, height, width), partial(self._strength, slot, height, width, q))
             found.append((k, v, strength if gate is None else strength * gate.to(q)))
         return found
 
@@ -89,7 +94,7 @@ class IdentityCall:
     def _strength(self, slot: Slot, height: int, width: int, q: torch.Tensor) -> torch.Tensor:
         """[B, L or 1, 1]."""
         none = torch.zeros(self.rows, 1, 1)
-        parts = [none if entry is None else placements.shares(entry[0], self.rows, height, width) for entry in slot]
+        parts = [none if entry is None else placements.shares(entry[0], self.numbers, height, width) for entry in slot]
         length = max(part.shape[1] for part in parts)
         return torch.cat([part.expand(-1, length, -1) for part in parts]).to(q)
 
@@ -132,7 +137,7 @@ class IdentitySampling:
             for one in self.identities
             if (one.start, one.end) != (0.0, 1.0)
         }
-        run = IdentityRun(latent_image.shape[-2], latent_image.shape[-1], windows)
+        run = IdentityRun(latent_image.shape[0], latent_image.shape[-2], latent_image.shape[-1], windows)
         guider.conds = {name: [self._tagged(entry, name, run) for entry in entries] for name, entries in guider.conds.items()}
         return executor(noise, latent_image, *args, **kwargs)
 
@@ -156,24 +161,34 @@ class IdentitySampling:
                 "Apply Identity: the model was called with a batch that did not come through the sampler whole, for example by "
                 "the deprecated node Perp-Neg or by a node that cuts pictures into tiles. Remove that node."
             )
-        options = {**(transformer_options or {}), KEY: call_of(chunks, x, t)}
+        transformer_options = transformer_options or {}
+        options = {**transformer_options, KEY: call_of(chunks, x, t, transformer_options)}
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def call_of(chunks: Sequence[IdentityChunk], x: torch.Tensor, sigma: torch.Tensor) -> IdentityCall:
+def call_of(chunks: Sequence[IdentityChunk], x: torch.Tensor, sigma: torch.Tensor, transformer_options: dict) -> IdentityCall:
     """What a call of the UNet on ``x`` [B, C, h, w] at ``sigma`` [B] is about. Windows become factors on the device."""
     run, rows = chunks[0].run, len(x) // len(chunks)
-    if tuple(x.shape[-2:]) != (run.height, run.width) and any(one.mask is not None for c in chunks for one in c.identities):
-        raise ValueError(
-            f"Apply Identity: an identity has a mask, but the UNet was called on {x.shape[-1]}x{x.shape[-2]} of "
-            f"{run.width}x{run.height} latents, by area conditioning or tiles. Use Conditioning (Set Mask) with `default` "
-            "instead, or disconnect `mask`."
-        )
+    numbers: Sequence[int] = range(rows)
+    masks = max((0 if one.mask is None else len(one.mask) for c in chunks for one in c.identities), default=0)
+    if masks:
+        numbers = context_windows.rows_of_call(transformer_options, rows, "Apply Identity")
+        if tuple(x.shape[-2:]) != (run.height, run.width):
+            raise ValueError(
+                f"Apply Identity: an identity has a mask, but the UNet was called on {x.shape[-1]}x{x.shape[-2]} of "
+                f"{run.width}x{run.height} latents, by area conditioning or tiles. Use Conditioning (Set Mask) with `default` "
+                "instead, or disconnect `mask`."
+            )
+        if masks > 1 and rows != run.rows and numbers == range(rows):
+            raise ValueError(
+                f"Apply Identity: an identity has {masks} masks, one a row, but the UNet was called on {rows} of {run.rows} "
+                "rows. Another node cuts the batch: remove it, or give one mask for all rows."
+            )
     slots = tuple(
         tuple((c.identities[number], c.present) if number < len(c.identities) else None for c in chunks)
         for number in range(max(len(c.identities) for c in chunks))
     )
-    return IdentityCall(run, rows, slots, tuple(_gate(slot, run, rows, sigma) for slot in slots))
+    return IdentityCall(run, numbers, slots, tuple(_gate(slot, run, rows, sigma) for slot in slots))
 
 
 def _gate(slot: Slot, run: IdentityRun, rows: int, sigma: torch.Tensor) -> torch.Tensor | None:

@@ -119,6 +119,30 @@ def test_a_mask_limits_where_it_acts(unet, control, tokens):
     assert gap(run(left), whole) > VISIBLE and gap(run(left), run(1 - left)) > VISIBLE
 
 
+@pytest.mark.parametrize("settings", ({}, {"causal_window_fix": False}))
+def test_under_context_windows_each_row_keeps_its_own_keypoints_and_mask(unet, control, tokens, settings):
+    """Rows of a batch do not see each other, so cutting the batch may change nothing."""
+    each = tokens[:2]
+    hints = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+    masks = torch.stack([(torch.arange(64) // 16 == number).float().expand(64, -1) for number in range(4)])
+
+    def run(hint, mask, model=unet):
+        pair = apply(control, [ControlFace(one, hint, mask) for one in each], strength=3.0)
+        return sample(model, *pair, rows=4, steps=1)
+
+    windowed = identities.in_context_windows(unet, **settings)
+    for hint, mask, other in ((hints, None, (hints.roll(2, 0), None)), (HINT, masks, (HINT, masks.roll(2, 0)))):
+        expected = run(hint, mask)
+        assert gap(run(hint, mask, windowed), expected) < ROUNDING
+        assert gap(run(*other), expected) > VISIBLE, "which of them a row has shows"
+
+
+def test_context_windows_across_the_picture_are_refused(unet, control, tokens):
+    pair = apply(control, [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)])
+    with pytest.raises(ValueError, match="Identity ControlNet: Context Windows cut the picture, along dimension 2"):
+        sample(identities.in_context_windows(unet, context_length=7, dim=2), *pair)
+
+
 def test_strength_zero_and_a_window_behind_the_schedule_leave_the_picture_as_it_was(unet, control, tokens):
     faces = [ControlFace(tokens[0], HINT), ControlFace(tokens[1], HINT)]
     plain = sample(unet)

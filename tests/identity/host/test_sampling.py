@@ -168,6 +168,48 @@ def test_each_row_of_a_batch_has_its_own_mask(unet, projections):
     assert gap(left, right) > VISIBLE
 
 
+WINDOWS = ({}, {"causal_window_fix": False}, {"context_overlap": 1}, {"context_schedule": "batched", "context_length": 3})
+"""Settings of Context Windows: two rows at a time and the row before them by default."""
+
+
+@pytest.mark.parametrize("settings", WINDOWS)
+def test_under_context_windows_each_row_keeps_its_own_mask(unet, projections, settings):
+    """Rows of a batch do not see each other, so cutting the batch may change nothing."""
+    masks = torch.stack([torch.roll(mask(True)[0], 16 * number, dims=-1) for number in range(4)])
+    whole = on(unet, Placement(projections[0], 0.8, masks))
+    expected = sample(whole, rows=4, steps=1)
+    assert gap(sample(identities.in_context_windows(whole, **settings), rows=4, steps=1), expected) < ROUNDING
+    turned = on(unet, Placement(projections[0], 0.8, masks.roll(2, dims=0)))
+    assert gap(sample(turned, rows=4, steps=1), expected) > VISIBLE, "which mask a row has shows"
+
+
+def test_a_masked_identity_and_context_windows_across_the_picture_are_refused_together(unet, projections):
+    """Every window has the picture's own height here: the row above comes with the lower one."""
+    model = identities.in_context_windows(on(unet, Placement(projections[0], 0.8, mask(True))), context_length=7, dim=2)
+    with pytest.raises(
+        ValueError, match="Context Windows cut the picture, along dimension 2. Set their `dim` to 0, or disconnect"
+    ):
+        sample(model)
+    plain = on(unet, Placement(projections[0], 0.8))
+    assert sample(identities.in_context_windows(plain, context_length=7, dim=2)).isfinite().all()
+
+
+def test_a_mask_a_row_is_refused_where_a_batch_is_cut_in_an_unknown_way(unet, projections):
+    def halves(apply_model, args):
+        parts = []
+        for start in (0, 1):
+            c = {
+                key: value[start::2] if torch.is_tensor(value) and len(value) == 4 else value for key, value in args["c"].items()
+            }
+            parts.append(apply_model(args["input"][start::2], args["timestep"][start::2], **c))
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    model = on(unet, Placement(projections[0], 0.8, torch.cat((mask(True), mask(False)))))
+    model.set_model_unet_function_wrapper(halves)
+    with pytest.raises(ValueError, match="has 2 masks, one a row, but the UNet was called on 1 of 2 rows"):
+        sample(model, rows=2)
+
+
 def test_windows_that_share_the_schedule_give_the_identity_without_a_window(unet, projections):
     one = projections[0]
     model = on(unet, Placement(one, 0.8, None, 0.0, 0.45), Placement(one, 0.8, None, 0.45, 1.0))
