@@ -108,7 +108,7 @@ class JointSetNode(io.ComfyNode):
                     dynamic_prompts=True,
                     tooltip="One prompt a line, one line a picture to generate; a single prompt serves all pictures. "
                     "For prompts of several "
-                    "lines put a line with only --- between them.",
+                    "lines put a line with only --- between or after them.",
                 ),
                 io.String.Input(
                     "negative",

@@ -8,19 +8,29 @@ from .layout import Layout
 
 GENERATED, REFERENCES, INDEX = "generated", "references", "index"
 CHOICES = (GENERATED, REFERENCES, INDEX)
+MOST_PICKED = 1024
+"""Most pictures that `indices` may name: far more than a set holds, and few enough to write out."""
+MOST_WRITTEN = 40
+"""Most characters of one number or range."""
 
 
 def parse_indices(text: str) -> list[int]:
-    """`0, 2-4` -> [0, 2, 3, 4]; order and repetition are kept."""
+    """`0, 2-4` -> [0, 2, 3, 4]; order and repetition are kept. Raises ValueError for anything else, and beyond MOST_PICKED."""
     numbers: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if not match:
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part[:MOST_WRITTEN])
+        if not match or len(part) > MOST_WRITTEN:
+            shown = part if len(part) <= MOST_WRITTEN else part[:MOST_WRITTEN] + "…"
             raise ValueError(
-                f"Pick Pictures: `indices` is {text!r}, but needs numbers and ranges such as `0, 2-4`. "
+                f"Pick Pictures: `indices` holds {shown!r}, but needs numbers and ranges such as `0, 2-4`. "
                 "0 is picture 1 of each set; references come after the generated pictures."
             )
         first, last = int(match[1]), int(match[2] or match[1])
+        if len(numbers) + abs(last - first) + 1 > MOST_PICKED:
+            raise ValueError(
+                f"Pick Pictures: `indices` names more than {MOST_PICKED} pictures at `{part.strip()}`, but needs pictures of one "
+                "set. Write fewer; for all of them set `which` to generated or references."
+            )
         numbers += range(first, last + 1) if last >= first else range(first, last - 1, -1)
     return numbers
 

@@ -14,7 +14,8 @@ SEPARATOR = "---"
 def split_prompts(text: str) -> list[str]:
     """One prompt a line, or, where a line is exactly `---`, the blocks between such lines.
 
-    Blank lines are skipped in the first form; a text without any prompt is one empty prompt.
+    Blank lines are skipped in the first form; a text without any prompt is one empty prompt. A `---` may also end
+    the last block: what is blank after the last `---` is no prompt. A blank block before a `---` is an empty one.
     """
     lines = text.splitlines()
     if any(line.strip() == SEPARATOR for line in lines):
@@ -24,7 +25,8 @@ def split_prompts(text: str) -> list[str]:
                 blocks.append([])
             else:
                 blocks[-1].append(line)
-        return ["\n".join(block).strip() for block in blocks]
+        found = ["\n".join(block).strip() for block in blocks]
+        return found if found[-1] else found[:-1]
     return [line.strip() for line in lines if line.strip()] or [""]
 
 
@@ -41,16 +43,23 @@ def assign(prompts: list[str], pictures: int) -> list[str]:
 
 
 def split_captions(text: str, count: int) -> list[str]:
-    """A caption for each of ``count`` pictures: one a line; a single line serves them all."""
-    lines = [line.strip() for line in text.strip("\n").splitlines()] or [""]
-    if len(lines) == 1:
-        return lines * count
-    if len(lines) != count:
+    """A caption for each of ``count`` pictures: one a line, empty ones too; a single line serves them all.
+
+    Blank lines before and after the captions count where that makes one a picture, and are ignored otherwise.
+    """
+    bare = [line.strip() for line in text.strip("\n").splitlines()] or [""]
+    for lines in (text + "\n", text):
+        read = [line.strip() for line in lines.splitlines()]
+        if len(read) == count:
+            return read
+    if len(bare) == 1:
+        return bare * count
+    if len(bare) != count:
         raise ValueError(
-            f"Reference Pictures: `captions` has {len(lines)} lines for {count} pictures, but needs 1 or {count}. "
+            f"Reference Pictures: `captions` has {len(bare)} lines for {count} pictures, but needs 1 or {count}. "
             "Write one line a picture, in the order of the pictures; a line may be empty."
         )
-    return lines
+    return bare
 
 
 def common_length(lengths: list[int]) -> int:

@@ -11,7 +11,17 @@ def test_a_line_is_a_prompt_and_blank_lines_are_none():
 
 
 def test_blocks_between_separators_are_prompts_of_several_lines():
-    assert prompts.split_prompts("a dog\non a sofa\n---\na cat\n --- \n") == ["a dog\non a sofa", "a cat", ""]
+    assert prompts.split_prompts("a dog\non a sofa\n---\na cat") == ["a dog\non a sofa", "a cat"]
+    assert prompts.split_prompts("---\na dog\n---\n \n---\na cat") == ["", "a dog", "", "a cat"]
+
+
+@pytest.mark.parametrize("end", ("\n---", "\n---\n", "\n --- \n\n"))
+def test_a_separator_after_the_last_prompt_makes_no_further_picture(end):
+    """It made one more, without a prompt."""
+    assert prompts.split_prompts("a dog\non a sofa\n---\na cat" + end) == ["a dog\non a sofa", "a cat"]
+    assert prompts.split_prompts("a dog" + end) == ["a dog"]
+    assert prompts.split_prompts("a dog" + end + "\n---") == ["a dog", ""]
+    assert prompts.split_prompts(end) == [""]
 
 
 def test_one_prompt_serves_all_pictures_and_0_pictures_means_one_a_prompt():
@@ -27,6 +37,24 @@ def test_one_caption_serves_all_pictures_and_captions_may_be_empty():
     assert prompts.split_captions("a\n\nc", 3) == ["a", "", "c"]
     with pytest.raises(ValueError, match="2 lines for 3 pictures"):
         prompts.split_captions("a\nb", 3)
+
+
+def test_empty_captions_first_and_last_count_where_that_makes_one_a_picture():
+    """The first two were refused, and the caption of the third served both pictures."""
+    assert prompts.split_captions("a\nb\n", 3) == ["a", "b", ""]
+    assert prompts.split_captions("\nb\nc", 3) == ["", "b", "c"]
+    assert prompts.split_captions("a\n", 2) == ["a", ""]
+    assert prompts.split_captions("\nb\n", 3) == ["", "b", ""]
+    assert prompts.split_captions("a\r\nb\r\n", 3) == ["a", "b", ""]
+
+
+@pytest.mark.parametrize("around", ("{}\n", "\n{}", "\n\n{}\n\n"))
+def test_other_blank_lines_around_captions_are_ignored(around):
+    assert prompts.split_captions(around.format("a"), 1) == ["a"]
+    assert prompts.split_captions(around.format("a"), 7) == ["a"] * 7
+    assert prompts.split_captions(around.format("a\nb"), 2) == ["a", "b"]
+    with pytest.raises(ValueError, match="2 lines for 9 pictures"):
+        prompts.split_captions(around.format("a\nb"), 9)
 
 
 @pytest.mark.parametrize(
