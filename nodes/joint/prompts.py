@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
+from .coupling import Attend
+
 LONGEST_BY_REPETITION = 924
 """12 chunks of 77 tokens, the common multiple of 1, 2, 3 and 4 chunks."""
+MOST_TOKENS = 64 * 77
+"""Most tokens of a text that is repeated only because a ControlNet reads it."""
 SEPARATOR = "---"
 
 
@@ -68,16 +73,47 @@ def common_length(lengths: list[int]) -> int:
     return multiple if multiple <= LONGEST_BY_REPETITION else max(lengths)
 
 
-def lengthen(states: torch.Tensor, length: int, empty: torch.Tensor) -> torch.Tensor:
-    """Bring text states [1, T', D] to [1, ``length``, D].
+def lengthen(states: torch.Tensor, length: int) -> torch.Tensor:
+    """Repeat text states [1, T', D] up to [1, ``length``, D].
 
-    Repetition where it fits: repeated keys do not change what cross-attention returns. Otherwise the
-    encoding of the empty prompt ``empty`` [1, T0, D] is appended, chunk by chunk.
+    Whole repetitions do not change what cross-attention returns. A last one that is cut does, so such a row also needs
+    `attend_to_own`.
     """
-    short = length - states.shape[1]
-    if not short:
-        return states
-    if length % states.shape[1] == 0 and length <= LONGEST_BY_REPETITION:
-        return states.repeat(1, length // states.shape[1], 1)
-    padding = empty.repeat(1, math.ceil(short / empty.shape[1]), 1)[:, :short]
-    return torch.cat((states, padding.to(states)), dim=1)
+    return states.repeat(1, -(-length // states.shape[1]), 1)[:, :length]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What of text states [B, T, D] is each row's own text. total: T. own: B numbers; the tokens after them are padding."""
+
+    total: int
+    own: tuple[int, ...]
+
+    @classmethod
+    def of(cls, lengths: list[int], total: int) -> Tokens | None:
+        """Of texts of these lengths that `lengthen` brought to ``total``; None where that has changed none of them."""
+        own = tuple(total if total % length == 0 else length for length in lengths)
+        return None if all(length == total for length in own) else cls(total, own)
+
+    def repeated(self, states: torch.Tensor, length: int) -> torch.Tensor:
+        """The same texts, [B, ``length``, D], each its own tokens repeated: without padding where ``length`` is a multiple."""
+        rows = states.expand(len(self.own), -1, -1)
+        return torch.cat([lengthen(row[None, :own], length) for row, own in zip(rows, self.own, strict=True)])
+
+
+def attend_to_own(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, total: int, groups: dict[int, torch.Tensor], attend: Attend, whole: bool
+) -> torch.Tensor:
+    """Cross-attention of queries [B, L, D] in which no row sees the padding of its text.
+
+    k, v: [B, T, D], the first ``total`` of the T tokens are text, those after them are another node's and seen by all.
+    groups: for each number of own tokens the rows [some of B] that have it. whole: ``attend`` gets all rows, each time with
+    other keys, for kernels that tell rows by their position.
+    """
+    out = None
+    for own, rows in groups.items():
+        keys, values = (torch.cat((x[:, :own], x[:, total:]), dim=1) for x in (k, v))
+        part = attend(q, keys, values)[rows] if whole else attend(q[rows], keys[rows], values[rows])
+        out = part.new_empty(len(q), *part.shape[1:]) if out is None else out
+        out[rows] = part
+    return out

@@ -65,15 +65,56 @@ def test_lengths_meet_at_their_common_multiple_up_to_924_and_at_the_longest_beyo
     assert prompts.common_length(lengths) == length
 
 
-def attention(query, states):
-    return torch.softmax(query @ states.transpose(-1, -2), -1) @ states
+def attention(q, k, v):
+    return torch.softmax(q @ k.transpose(-1, -2), -1) @ v
 
 
 def test_repetition_does_not_change_what_cross_attention_returns():
     generator = torch.Generator().manual_seed(0)
     states, query = torch.randn(1, 77, 8, generator=generator), torch.randn(1, 5, 8, generator=generator)
-    empty = torch.randn(1, 77, 8, generator=generator)
-    assert torch.allclose(attention(query, prompts.lengthen(states, 924, empty)), attention(query, states), atol=1e-5)
-    padded = prompts.lengthen(states, 1001, empty)
-    assert padded.shape == (1, 1001, 8) and torch.equal(padded[:, :77], states) and torch.equal(padded[:, 77:154], empty)
-    assert (attention(query, padded) - attention(query, states)).abs().max() > 0.01
+    repeated, cut = prompts.lengthen(states, 924), prompts.lengthen(states, 1001 + 33)
+    assert torch.allclose(attention(query, repeated, repeated), attention(query, states, states), atol=1e-5)
+    assert cut.shape == (1, 1034, 8) and torch.equal(cut[:, -33:], states[:, :33])
+
+
+def test_texts_are_padded_only_where_repetition_does_not_end_at_the_common_length():
+    assert prompts.Tokens.of([77, 231, 462], 462) is None and prompts.Tokens.of([77, 1155], 1155) is None
+    assert prompts.Tokens.of([231, 77, 385], 385) == prompts.Tokens(385, (231, 385, 385))
+
+
+@pytest.mark.parametrize("whole", (False, True))
+def test_of_any_mix_of_1_to_15_chunks_each_row_attends_to_its_own_text(whole):
+    """Against float64 attention to the texts as they were; two tokens after them are another node's, for all to see."""
+    generator = torch.Generator().manual_seed(0)
+    worst, effects, padded = 0.0, [], 0
+    for _ in range(100):
+        chunks = torch.randint(1, 16, (4,), generator=generator).tolist()
+        texts = [torch.randn(1, 77 * n, 8, generator=generator) for n in chunks]
+        q, extra = (torch.randn(4, length, 8, generator=generator) for length in (5, 2))
+        total = prompts.common_length([states.shape[1] for states in texts])
+        tokens = prompts.Tokens.of([states.shape[1] for states in texts], total)
+        own = tokens.own if tokens else (total,) * 4
+        padded += tokens is not None
+        groups = {n: torch.tensor([row for row in range(4) if own[row] == n]) for n in set(own)}
+        states = torch.cat([torch.cat([prompts.lengthen(text, total) for text in texts]), extra], dim=1)
+        kernel = RowsInPlace(q) if whole else attention
+        out = prompts.attend_to_own(q, states, states, total, groups, kernel, whole)
+        for row, text in enumerate(texts):
+            copies = own[row] // text.shape[1]  # of its own text, which the other node's tokens are weighed against
+            meant = torch.cat([text.repeat(1, copies, 1), extra[row : row + 1]], dim=1).double()
+            expected = attention(q[row : row + 1].double(), meant, meant)
+            diluted = attention(q[row : row + 1], states[row : row + 1], states[row : row + 1])
+            worst = max(worst, float((out[row] - expected).abs().max()))
+            effects.append(float((diluted - expected).abs().max()))
+    assert padded > 50 and worst < 1e-4 * max(effects) and max(effects) > 0.1
+
+
+class RowsInPlace:
+    """A kernel that only works on the whole batch, as adapters of other packs do."""
+
+    def __init__(self, q):
+        self.q = q
+
+    def __call__(self, q, k, v):
+        assert torch.equal(q, self.q) and len(k) == len(q)
+        return attention(q, k, v)

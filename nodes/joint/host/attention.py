@@ -1,32 +1,68 @@
-"""The self-attention replacement that couples the pictures of a set, for the host's `attn1_replace` hook."""
+"""What a call of the UNet does in its attention layers: pictures of a set see each other, and no row sees padding of its text.
+
+Both replace the host's attention for one call, in every layer, whatever other nodes put there: what was found in a place
+becomes the kernel. So neither the order of nodes nor how a place is named, block or layer of a block, matters.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
 import comfy.model_management
 import torch
 
 from ...host import attention
-from .. import coupling, settings
+from .. import coupling, prompts, settings
 from ..layout import Layout
 
 KEY = "same_subject_jedi"
 """Where a `SetCall` stands in the host's transformer options."""
 
+Layer = tuple[str, int, int]
+"""A transformer of a block, as the host's hooks name it: ("input", 1, 0)."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """The texts of a call, of which some are padded. total: T of the call's context. groups: see `prompts.attend_to_own`."""
+
+    total: int
+    groups: dict[int, torch.Tensor]
+
+    @classmethod
+    def of(cls, chunks: Iterable[prompts.Tokens | None], rows: int, context: torch.Tensor) -> Padding | None:
+        """Of chunks of ``rows`` rows with texts ``context`` [B, T, D]; None where nothing is padded.
+
+        The host repeats texts that it batches with longer ones, padding included.
+        """
+        total = context.shape[1]
+        own: list[int] = []
+        for tokens in chunks:
+            own += [total if n == tokens.total else n for n in tokens.own] if tokens else [total] * rows
+        if all(n == total for n in own):
+            return None
+        lengths = torch.tensor(own, device=context.device)
+        return cls(total, {n: (lengths == n).nonzero().flatten() for n in dict.fromkeys(own)})
+
+
+@dataclass(frozen=True, eq=False)
 class SetCall:
     """What one call of the UNet is about. Its batch is a concatenation of chunks of `layout.rows` rows.
 
     views: of each chunk, what its rows see. levels: where attention is coupled, empty outside the coupling's part of the
-    schedule.
+    schedule. terms: of each chunk, which of the conditionings it is that the step asked for. padding: of the texts.
+    waiting: layers that were entered and have not been coupled yet.
     """
 
     layout: Layout
     views: tuple[coupling.View, ...]
     levels: frozenset[str]
+    terms: tuple[int, ...] = ()
+    padding: Padding | None = None
+    waiting: set[Layer] = field(default_factory=set)
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -37,22 +73,82 @@ class SetCall:
             size = [-(-length // 2) for length in size]  # the UNet rounds up when it halves
         return settings.LEVELS[-1]
 
+    def installed(self, options: dict, blocks: Iterable[tuple[str, int]]) -> dict:
+        """A copy of the host's transformer options for a call that is about this. blocks: those that have attention."""
+        patches, replacing = options.get("patches", {}), dict(options.get("patches_replace", {}))
+        replacing["attn1"] = _everywhere(replacing.get("attn1", {}), blocks, _couple)
+        if self.padding is not None:
+            replacing["attn2"] = _everywhere(replacing.get("attn2", {}), blocks, _without_padding)
+        patches = {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), _enter]}
+        return {**options, KEY: self, "patches": patches, "patches_replace": replacing}
 
-def coupled_self_attention(previous=None):
-    """A function for `attn1_replace`. ``previous``: the replacement found in its place, used as the kernel."""
+    def check(self) -> None:
+        """After the call: raise if a layer was not coupled that should have been."""
+        if self.waiting:
+            block = min(self.waiting)
+            raise ValueError(
+                f"JeDi: another node replaced the self-attention of block {block[0]} {block[1]} while the model was called, so "
+                "the pictures of the set could not see each other there. Put that node before JeDi, or remove it."
+            )
 
-    # Compiled code may not keep a guard on transformer options; a stale layout would be a wrong picture.
-    @torch.compiler.disable
-    def replace(q, k, v, extra_options):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        call = extra_options.get(KEY)
-        if call is None or call.level(extra_options) not in call.levels:
-            return _kernel(extra_options, previous)(q, k, v)
-        _check_rows(call, q, k)
-        return _attend(call, q, k, v, extra_options, previous)
 
-    replace.couples_pictures = True
-    return replace
+def _everywhere(found: dict, blocks: Iterable[tuple[str, int]], wrap: Callable) -> dict:
+    """Replacements of one kind for all layers of ``blocks``. found: those of other nodes, by block or by layer."""
+    return {**{block: wrap for block in blocks}, **{key: partial(wrap, previous=previous) for key, previous in found.items()}}
+
+
+# Compiled code may not keep a guard on transformer options; a stale layout would be a wrong picture.
+@torch.compiler.disable
+def _enter(n, k, v, extra_options):
+    """A function for `attn1_patch`: self-attention of a layer begins."""
+    call = extra_options[KEY]
+    if call.level(extra_options) in call.levels:
+        call.waiting.add(_layer(extra_options))
+    return n, k, v
+
+
+@torch.compiler.disable
+def _couple(q, k, v, extra_options, previous=None):
+    """A function for `attn1_replace`. previous: the replacement found in its place, used as the kernel."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    call = extra_options[KEY]
+    wanted = call.level(extra_options) in call.levels
+    if _records(previous):
+        out = previous(q, k, v, {**extra_options, "cond_or_uncond": list(call.terms)})
+        if not wanted:
+            return out
+        previous = None
+    if not wanted:
+        return _kernel(extra_options, previous)(q, k, v)
+    _check_rows(call, q, k)
+    call.waiting.discard(_layer(extra_options))
+    return _attend(call, q, k, v, extra_options, previous)
+
+
+@torch.compiler.disable
+def _without_padding(q, k, v, extra_options, previous=None):
+    """A function for `attn2_replace`. previous: the replacement found in its place, used as the kernel."""
+    padding = extra_options[KEY].padding
+    rows = sum(len(rows) for rows in padding.groups.values())
+    if len(q) != rows or len(k) != rows or k.shape[1] < padding.total:
+        raise ValueError(
+            f"JeDi: cross-attention got {len(q)} rows of queries, and {len(k)} of {k.shape[1]} tokens, but needs {rows} of "
+            f"{padding.total}. Another node on the model changes texts or cuts pictures into tiles; remove it."
+        )
+    attend = _kernel(extra_options, previous)
+    return prompts.attend_to_own(q, k, v, padding.total, padding.groups, attend, whole=previous is not None)
+
+
+def _records(previous) -> bool:
+    """Whether a replacement is that of Self-Attention Guidance: the host's attention, which also keeps its scores.
+
+    The node needs them for each picture by itself, and finds those of e0 by its number among a call's terms.
+    """
+    return getattr(previous, "__module__", "") == "comfy_extras.nodes_sag"
+
+
+def _layer(extra_options: dict) -> Layer:
+    return (*extra_options["block"], extra_options["block_index"])
 
 
 def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tensor:

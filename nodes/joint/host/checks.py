@@ -5,7 +5,6 @@ from __future__ import annotations
 import comfy.samplers
 import torch
 
-from ...host import unet
 from .. import guidance
 from ..layout import JointSet
 
@@ -47,7 +46,7 @@ def check_latent(latent: torch.Tensor, joint_set: JointSet, noise_mask: torch.Te
 
 
 def check_guider(guider, mode: str) -> None:
-    """Raise if a guider cannot do what ``mode`` asks for, or if the coupling was taken off its model."""
+    """Raise if a guider cannot do what ``mode`` asks for, or cuts the batch."""
     own_prediction = type(guider).predict_noise is not comfy.samplers.CFGGuider.predict_noise
     if mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST) and own_prediction:
         raise ValueError(
@@ -59,20 +58,8 @@ def check_guider(guider, mode: str) -> None:
             "JeDi: `guidance` is `image first`, which needs a null text, but the guider has no negative conditioning. Use "
             "CFG Guider, or set `guidance` to `joint` or `text only`."
         )
-    found = replacements(guider.model_options)
-    for block in unet.attention_blocks(guider.model_patcher, "JeDi"):
-        if not getattr(found.get(block), "couples_pictures", False):
-            raise ValueError(
-                f"JeDi: another node replaced the self-attention of block {block[0]} {block[1]} after JeDi, so the pictures of "
-                "the set could not see each other there. Put that node before JeDi."
-            )
     handler = guider.model_options.get("context_handler")
     if handler is not None and getattr(handler, "dim", 0) == 0:
         raise ValueError(
             "JeDi: Context Windows are on the model and cut the batch, but a joint set has to stay whole. Remove that node."
         )
-
-
-def replacements(model_options: dict) -> dict:
-    """The self-attention replacements on a model, by block."""
-    return model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn1", {})

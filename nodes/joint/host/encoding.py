@@ -8,32 +8,36 @@ import torch
 
 from .. import prompts
 from ..references import Reference
+from . import tagging
 
 
 def encode_texts(clip, rows: list[str], negative: str, extra: dict) -> tuple[list, list]:
     """Conditioning for a batch of ``rows``, each with its own text, and for one negative text for all of them.
 
-    All states have one token count, so that the host can run every term in one batch. Returns two
-    CONDITIONING lists; an entry is [states [B, T, D] or [1, T, D], {"pooled_output": [B, D] or [1, D], **extra}].
+    All states have one token count, so that the host can run every term in one batch; where that takes padding, an entry
+    says under `tagging.TOKENS` which tokens are a row's own. Returns two CONDITIONING lists; an entry is
+    [states [B, T, D] or [1, T, D], {"pooled_output": [B, D] or [1, D], **extra}].
     A CLIP with scheduled hooks gives an entry for each part of the schedule, as it does in stock nodes.
     """
     if clip is None:
         raise ValueError("Joint Set: `clip` is empty: the checkpoint holds no text encoder. Connect one from another loader.")
     encoded = {}
-    for text in dict.fromkeys([*rows, negative, ""]):
+    for text in dict.fromkeys([*rows, negative]):
         comfy.model_management.throw_exception_if_processing_interrupted()
         encoded[text] = clip.encode_from_tokens_scheduled(clip.tokenize(text), show_pbar=False)
-    texts = list(dict.fromkeys(rows))
-    length = prompts.common_length([entry[0].shape[1] for text in [*texts, negative] for entry in encoded[text]])
+    length = prompts.common_length([entry[0].shape[1] for text in encoded for entry in encoded[text]])
 
     def entries(chosen: list[str]) -> list:
         parts = []
         for number, (_, first) in enumerate(encoded[chosen[0]]):
-            states = [prompts.lengthen(encoded[text][number][0], length, encoded[""][number][0]) for text in chosen]
+            own = [encoded[text][number][0] for text in chosen]
             values = {**first, **extra}
+            tokens = prompts.Tokens.of([states.shape[1] for states in own], length)
+            if tokens is not None:
+                values[tagging.TOKENS] = tokens
             if torch.is_tensor(first.get("pooled_output")):
                 values["pooled_output"] = torch.cat([encoded[text][number][1]["pooled_output"] for text in chosen])
-            parts.append([torch.cat(states), values])
+            parts.append([torch.cat([prompts.lengthen(states, length) for states in own]), values])
         return parts
 
     return entries(rows), entries([negative])

@@ -8,7 +8,7 @@ nothing that belongs to a run outlives it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -33,25 +33,26 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class JointSampling:
-    """The hooks for one joint set. channel_order: None for a 4-channel UNet, else one of CHANNEL_ORDERS."""
+    """The hooks for one joint set. channel_order: None for a 4-channel UNet, else one of CHANNEL_ORDERS.
+
+    blocks: those of the UNet that have attention, known once it is installed.
+    """
 
     joint_set: JointSet
     settings: settings.Settings
     channel_order: str | None
+    blocks: tuple[tuple[str, int], ...] = ()
 
     def install(self, model):
         """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
         if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
             raise ValueError("JeDi: the model already went through a JeDi node. Connect the model from before that node.")
-        blocks = unet.attention_blocks(model, "JeDi")
+        hooks = replace(self, blocks=tuple(unet.attention_blocks(model, "JeDi")))
         model = model.clone()
-        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, self.outer_sample)
-        model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self.prepare_sampling)
-        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.predict_noise)
-        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.apply_model)
-        for block in blocks:
-            previous = checks.replacements(model.model_options).get(block)
-            model.set_model_attn1_replace(attention.coupled_self_attention(previous), *block)
+        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, hooks.outer_sample)
+        model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, hooks.prepare_sampling)
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, hooks.predict_noise)
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, hooks.apply_model)
         return model
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
@@ -129,13 +130,17 @@ class JointSampling:
         literal = self.settings.options.null_references == settings.LITERAL
         generated = self.settings.options.reference_attention != settings.REFERENCES_ONLY
         views = tuple(View(literal or not flag, generated) for flag in null)
-        options[attention.KEY] = attention.SetCall(layout, views, step.levels)
+        padding = attention.Padding.of(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn)
+        terms = tuple(options["cond_or_uncond"])
+        call = attention.SetCall(layout, views, step.levels, terms, padding)
         if x.shape[1:] == self.joint_set.references.shape[1:]:
             x = self._replaced(executor.class_obj, x, t)
         if self.channel_order is not None:
             c_concat = channels.without_references(c_concat, null, self.channel_order, literal)
         control = self._for_generated_rows(control)
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        out = executor(x, t, c_concat, c_crossattn, control, call.installed(options, self.blocks), **kwargs)
+        call.check()
+        return out
 
     def _for_generated_rows(self, control):
         """A ControlNet's residuals without those on reference rows: its hint is about pictures to generate."""

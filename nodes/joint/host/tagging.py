@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections.abc import Iterable
 
 import comfy.conds
 import torch
@@ -10,11 +12,14 @@ import torch
 from ...host import chunk_tags
 from .. import guidance
 from ..layout import JointSet, Layout
+from ..prompts import MOST_TOKENS, Tokens
 
 SET_KEY = "same_subject_set"
 """Key of a conditioning entry that names the joint set it was made for."""
 TAG = "same_subject_rows"
 """Model conditioning [B, 2]: a row's position in the set's batch, and 1 if its term has null references under image guidance."""
+TOKENS = "same_subject_tokens"
+"""`prompts.Tokens` of texts that were padded: in a conditioning entry, and as a tag of every chunk (None where none was)."""
 PARTIAL = "same_subject_partial"
 """The conditioning of e1 (equation 4), beside the guider's own."""
 
@@ -24,6 +29,11 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
 
     channels: what a 9-channel UNet gets beside the noisy latents, `channels.reference_channels`.
     """
+
+    conds = {name: [_with_tokens(name, cond, joint_set.layout) for cond in entries] for name, entries in conds.items()}
+    every = [cond for entries in conds.values() for cond in entries]
+    if any("control" in cond for cond in every) and any(TOKENS in cond for cond in every):
+        conds = _for_controlnets(conds)
 
     def tagged(name: str, null: bool) -> list[dict]:
         return [_tagged(name, cond, null, joint_set, channels) for cond in conds[name]]
@@ -50,10 +60,49 @@ def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: to
                 "Connect `positive` and `negative` of the same Joint Set."
             )
     rows = torch.stack((torch.arange(layout.rows), torch.full((layout.rows,), int(null))), dim=1)
-    cond = {**cond, "model_conds": {**cond["model_conds"], TAG: comfy.conds.CONDRegular(rows)}}
+    cond = chunk_tags.tagged(cond, TOKENS, cond.get(TOKENS))
+    cond["model_conds"][TAG] = comfy.conds.CONDRegular(rows)
     if channels is not None:
         cond["noise_concat"] = channels
     return cond
+
+
+def _with_tokens(name: str, cond: dict, layout: Layout) -> dict:
+    """A copy whose TOKENS, if it has any, stand for every row of the batch."""
+    tokens = cond.get(TOKENS)
+    if tokens is None:
+        return cond
+    given = cond["cross_attn"].shape[1]
+    if given != tokens.total:
+        raise ValueError(
+            f"JeDi: the {name} conditioning has {given} tokens, but Joint Set gave it {tokens.total}, padded because texts of "
+            f"{_listed(tokens.own)} tokens have no short common multiple. Connect it without Conditioning (Concat) or the like, "
+            "or give the texts of the set lengths that are alike."
+        )
+    return {**cond, TOKENS: Tokens(tokens.total, tokens.own * (layout.rows // len(tokens.own)))}
+
+
+def _for_controlnets(conds: dict[str, list[dict]]) -> dict[str, list[dict]]:
+    """Copies that give ControlNets, whose layers have no hooks, texts without padding."""
+    lengths = {own for entries in conds.values() for cond in entries if TOKENS in cond for own in cond[TOKENS].own}
+    common = math.lcm(*lengths)
+    if common > MOST_TOKENS:
+        raise ValueError(
+            f"JeDi: a ControlNet would read texts of {_listed(lengths)} tokens, but needs a common multiple up to {MOST_TOKENS}; "
+            "padded, they would not say the same. Shorten the longest prompts of the set, or remove the ControlNet."
+        )
+
+    def given(cond: dict) -> dict:
+        states = cond["cross_attn"]
+        if TOKENS in cond:
+            states = cond[TOKENS].repeated(states, common)
+        return {"cross_attn_controlnet": states, **cond}
+
+    return {name: [given(cond) for cond in entries] for name, entries in conds.items()}
+
+
+def _listed(lengths: Iterable[int]) -> str:
+    return ", ".join(str(length) for length in sorted(set(lengths)))
 
 
 def _beside(cond: dict, prompt_type: str) -> dict:

@@ -4,6 +4,7 @@ import comfy.controlnet
 import comfy.hooks
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_hypertile import HyperTile
@@ -11,6 +12,8 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_rebatch import LatentRebatch
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
+from same_subject.nodes.host import unet as unet_blocks
+from same_subject.nodes.joint.host.attention import KEY
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, made, sample
 
@@ -18,6 +21,8 @@ import nodes
 
 ROUNDING = 1e-4
 VISIBLE = 0.01
+SHARE = 1e-4
+"""Largest error, as a share of the effect."""
 ORDER = "noisy, reference, mask"
 MODES = ("joint", "text first", "text only")
 
@@ -64,16 +69,44 @@ def test_pag_perturbs_the_middle_block_and_leaves_the_others_coupled(unet, mode)
     assert gap(*results) > VISIBLE
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_sag_runs_with_its_own_block_uncoupled(unet, mode):
-    one = case()
-    with_sag = [
-        sample(SelfAttentionGuidance.execute(apply(unet, one.joint_set, mode), scale, 2.0).result[0], one) for scale in (0.0, 1.0)
-    ]
-    assert gap(*(made(samples, one) for samples in with_sag)) > VISIBLE
-    assert torch.equal(with_sag[1][one.layout.reference_rows], one.joint_set.reference_latents())
-    first = sample(apply(SelfAttentionGuidance.execute(unet, 1.0, 2.0).result[0], one.joint_set, mode), one)
-    assert gap(first, with_sag[1]) < ROUNDING
+@pytest.mark.parametrize("order", ("before", "after"))
+@pytest.mark.parametrize("mode", (*MODES, "image first"))
+def test_sag_leaves_its_own_block_coupled_and_looks_at_each_picture_by_itself(unet, mode, order):
+    one, maps = case(), []
+
+    def guided(model, scale=0.0):
+        return SelfAttentionGuidance.execute(model, scale, 2.0).result[0]
+
+    def with_sag(scale):
+        if order == "before":
+            return apply(guided(unet, scale), one.joint_set, mode)
+        return guided(apply(unet, one.joint_set, mode), scale)
+
+    def watch(model):
+        (function,) = model.model_options["sampler_post_cfg_function"]
+        scores = function.__closure__[function.__code__.co_freevars.index("attn_scores")]
+        model.set_model_sampler_post_cfg_function(lambda args: maps.append(scores.cell_contents.clone()) or args["denoised"])
+        return model
+
+    plain = sample(apply(unet, one.joint_set, mode), one)
+    without = sample(apply(unet, one.joint_set, mode, levels=frozenset({"full"})), one)
+    assert gap(made(without, one), made(plain, one)) > VISIBLE
+    assert gap(sample(with_sag(0.0), one), plain) < SHARE * gap(without, plain)
+    assert gap(made(sample(watch(with_sag(1.0)), one), one), made(plain, one)) > VISIBLE
+    unconditional = []
+
+    def keep(n, k, v, options):
+        if options["block"] == ("middle", 0):
+            unconditional.append(n[one.layout.rows * list(options[KEY].terms).index(1) :][: one.layout.rows])
+        return n, k, v
+
+    watched = apply(unet, one.joint_set, mode)
+    watched.set_model_attn1_patch(keep)
+    sample(watched, one, steps=1)
+    layer = unet.model.diffusion_model.middle_block[1].transformer_blocks[0]
+    q, k = (w(unconditional[0]).unflatten(-1, (layer.n_heads, -1)).transpose(1, 2) for w in (layer.attn1.to_q, layer.attn1.to_k))
+    scores = (q @ k.transpose(-1, -2) * layer.d_head**-0.5).softmax(-1).flatten(0, 1)
+    assert maps[0].shape == (4 * layer.n_heads, 16, 16) and gap(maps[0], scores) < ROUNDING
 
 
 def test_sag_leaves_a_reference_free_term_free_of_references(unet):
@@ -91,26 +124,65 @@ def test_sag_leaves_a_reference_free_term_free_of_references(unet):
     assert gap(*seen) > 1e-3
 
 
-def test_attention_replaced_before_jedi_becomes_the_kernel_of_the_coupling(unet):
+@pytest.mark.parametrize("order", ("before", "after"))
+@pytest.mark.parametrize("place", (("middle", 0), ("middle", 0, 0)))
+def test_attention_that_another_node_replaced_becomes_the_kernel_of_the_coupling(unet, place, order):
     one, shapes = case(), []
 
     def sharper(q, k, v, options):
         shapes.append((options["block"], tuple(q.shape)))
         return torch.nn.functional.scaled_dot_product_attention(q * 1.5, k, v)
 
-    model = unet.clone()
-    model.set_model_attn1_replace(sharper, "middle", 0)
-    result = sample(apply(model, one.joint_set), one, steps=1, cfg=1.0)
+    def patched(model):
+        model = model.clone()
+        model.set_model_attn1_replace(sharper, *place)
+        return model
+
+    model = apply(patched(unet), one.joint_set) if order == "before" else patched(apply(unet, one.joint_set))
+    result = sample(model, one, steps=1, cfg=1.0)
     assert shapes == [(("middle", 0), (1, 4 * 16, 64))]
     assert gap(result, sample(apply(unet, one.joint_set), one, steps=1, cfg=1.0)) > VISIBLE
 
 
-def test_attention_replaced_after_jedi_is_refused(unet):
+@pytest.mark.parametrize("order", ("before", "after"))
+@pytest.mark.parametrize("kind", ("sd15", "sdxl"))
+def test_replacing_attention_with_itself_under_any_key_changes_nothing(kind, order):
+    """SDXL's blocks have several transformers, so a key of a layer covers a part of its block."""
+    model, one = models.model(kind), case(kind)
+    blocks = unet_blocks.attention_blocks(model, "test")
+
+    def itself(q, k, v, options):
+        return comfy.ldm.modules.attention.optimized_attention(q, k, v, options["n_heads"])
+
+    def patched(model):
+        model = model.clone()
+        for number, block in enumerate(blocks):
+            model.set_model_attn1_replace(itself, *block, *((), (0,), (1,))[number % 3])
+        return model
+
+    result = sample(apply(patched(model), one.joint_set) if order == "before" else patched(apply(model, one.joint_set)), one)
+    expected = sample(apply(model, one.joint_set), one)
+    effect = gap(expected, sample(apply(model, one.joint_set, levels=frozenset()), one))
+    assert effect > VISIBLE and gap(result, expected) < SHARE * effect
+
+
+@pytest.mark.parametrize("place", (("middle", 0), ("middle", 0, 0)))
+def test_attention_replaced_while_the_model_is_called_is_refused(unet, place):
+    """By a wrapper closer to the UNet than JeDi's: the last moment at which a layer can be taken from it."""
+
+    def wrapper(executor, x, timesteps, context, y, control, transformer_options, **kwargs):
+        options = {**transformer_options, "patches_replace": {"attn1": dict(transformer_options["patches_replace"]["attn1"])}}
+        options["patches_replace"]["attn1"][place] = lambda q, k, v, options: v
+        return executor(x, timesteps, context, y, control, options, **kwargs)
+
     one = case()
     model = apply(unet, one.joint_set)
-    model.set_model_attn1_replace(lambda q, k, v, options: v, "middle", 0)
-    with pytest.raises(ValueError, match="block middle 0 after JeDi.*before JeDi"):
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", wrapper)
+    with pytest.raises(ValueError, match="self-attention of block middle 0 while the model was called.*before JeDi"):
         sample(model, one)
+    uncoupled = apply(unet, one.joint_set, levels=frozenset())
+    uncoupled.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", wrapper)
+    assert sample(uncoupled, one).isfinite().all()
 
 
 def test_a_patch_of_cross_attention_that_follows_cond_or_uncond_sees_whole_sets(unet):
