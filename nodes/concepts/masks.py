@@ -12,6 +12,8 @@ import torch.nn.functional as F
 
 BY_SCORE, NEAREST_BOX = "best score first", "nearest box"
 SHARE_OUTS = (BY_SCORE, NEAREST_BOX)
+MOST_STRETCH = 1.1
+"""How much masks may be stretched in one direction more than in the other to fit latents."""
 LEAST_LEFT = 0.05
 """Least share of its own mask that a concept must keep when masks are made disjoint."""
 
@@ -22,6 +24,24 @@ def from_boxes(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
     x = torch.arange(width, device=boxes.device).view(1, 1, -1) + 0.5
     left, top, right, bottom = boxes.float().view(-1, 4, 1, 1).unbind(1)
     return ((x >= left) & (x < right) & (y >= top) & (y < bottom)).float()
+
+
+def stretched(masks: torch.Tensor, height: int, width: int) -> bool:
+    """Whether masks [..., H, W] have another shape than the picture whose latents are ``height`` by ``width``.
+
+    What they show would then lie elsewhere. A mask that is the same everywhere fits any picture.
+    """
+    across, down = masks.shape[-1] * height, masks.shape[-2] * width
+    return max(across, down) > MOST_STRETCH * min(across, down) and bool((masks != masks[..., :1, :1]).any())
+
+
+def check_shape(masks: torch.Tensor, height: int, width: int, name: str) -> None:
+    """Raise where masks would be `stretched`. name: begins the error, such as `Apply Identity: `mask``."""
+    if stretched(masks, height, width):
+        raise ValueError(
+            f"{name} has {masks.shape[-1]}x{masks.shape[-2]} pixels, but the latents have another shape, {width}x{height}. Give "
+            "a mask of the picture's shape."
+        )
 
 
 def grow(masks: torch.Tensor, pixels: int) -> torch.Tensor:

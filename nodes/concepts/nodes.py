@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..host import sockets
+from ..host import inputs, sockets
 from . import choosing, detection, masks, phrases, places
 from .host import files, finding, grounding, labelling, segmenting
 
@@ -66,7 +66,7 @@ class LoadSegmentAnything(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        return segmenting.missing_package() or _file_or_problem(files.SEGMENTERS, file)
+        return _file_or_problem(files.SEGMENTERS, file, segmenting.missing_package())
 
     @classmethod
     def fingerprint_inputs(cls, file):
@@ -77,12 +77,15 @@ class LoadSegmentAnything(io.ComfyNode):
         return io.NodeOutput(segmenting.load(files.find(files.SEGMENTERS, file)))
 
 
-def _file_or_problem(category: str, file: str | None):
-    """True, or why the queue must not start. None is a name that another node will give."""
+def _file_or_problem(category: str, file: str | None, missing: str | None = None):
+    """True, or all that keeps the queue from starting: ``missing``, and files. None is a name that another node will give."""
+    problems = [missing] if missing else []
     try:
-        return file is None or bool(files.find(category, file))
+        if file is not None:
+            files.check(category, file)
     except ValueError as problem:
-        return str(problem)
+        problems.append(str(problem))
+    return " ".join(problems) or True
 
 
 class FindConcepts(io.ComfyNode):
@@ -319,4 +322,7 @@ def _gather(given: dict) -> torch.Tensor:
     if len(sizes) != 1:
         found = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
         raise ValueError(f"Concepts From Masks: `masks` needs masks of one size, but has {found}. Resize them.")
-    return torch.cat(batches)
+    masks = torch.cat(batches)
+    for number, mask in enumerate(masks, 1):
+        inputs.check_finite(mask, f"Concepts From Masks: mask {number}")
+    return masks

@@ -1,7 +1,10 @@
-"""Inputs that nodes of several flows have, and what is checked of them before the queue starts."""
+"""Inputs that nodes of several flows have, and what is checked of them."""
 
 from __future__ import annotations
 
+import math
+
+import torch
 from comfy_api.latest import io
 
 
@@ -31,3 +34,29 @@ def identity_strength(optional: bool = False) -> io.Float.Input:
         optional=optional,
         tooltip="How much the face's attention counts next to the text's. The authors use 0.8.",
     )
+
+
+def masks(given: torch.Tensor, name: str) -> torch.Tensor:
+    """A MASK as [P, H, W] on the CPU. name: begins errors, such as `Apply Identity: `mask``. Raises for what is no mask."""
+    if given.ndim < 2 or not given.numel():
+        raise ValueError(
+            f"{name} has the shape {tuple(given.shape)}, but needs (masks, height, width), none of them 0. See why the node "
+            "before it gave no mask, or disconnect it."
+        )
+    check_finite(given, name)
+    return given.reshape(-1, *given.shape[-2:]).cpu()
+
+
+def check_finite(values: torch.Tensor, name: str) -> None:
+    """Raise where there is a NaN or infinity: one would spoil whole pictures. name: begins the error."""
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{name} holds NaN or infinity, but needs numbers from 0 to 1. See why the node that made it failed, or connect "
+            "another."
+        )
+
+
+def check_number(value: float, name: str) -> None:
+    """Raise for NaN and infinity, which no widget gives but a linked node can. name: begins the error."""
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, but needs a number. Type one, or see what the linked node calculates.")

@@ -26,14 +26,31 @@ def register(name: str, extensions: Iterable[str], own: Sequence[str] | None = N
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a file. Nothing in it can run; raises ValueError with the file's name and what is wrong with it."""
+    """The weights in a file, by name; a pickle may hold parts that are dicts of weights, too.
+
+    Nothing in it can run. Raises ValueError with the file's name and what is wrong with it, NaN and infinity included.
+    """
     try:
-        return comfy.utils.load_torch_file(str(path), safe_load=True)
+        state = comfy.utils.load_torch_file(str(path), safe_load=True)
+        _check_weights(state)
+        return state
     except Exception as problem:
         raise ValueError(
             f"{path.name} ({path.stat().st_size} bytes) cannot be read: {first_line(problem)}. It is damaged, is no file of "
             "weights, or holds code, which is never run"
         ) from problem
+
+
+def _check_weights(state) -> None:
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f"it holds a {type(state).__name__} instead of weights with names")
+    parts = {key: value for key, value in state.items() if isinstance(value, dict)}
+    within = [(f"{part}.{key}", value) for part, values in parts.items() for key, value in values.items()]
+    for name, value in (*state.items(), *within):
+        if torch.is_tensor(value) and value.is_floating_point() and value.numel():
+            low, high = (value.float() if value.element_size() == 1 else value).aminmax()  # NaN stays one in both
+            if not (low.isfinite() and high.isfinite()):
+                raise ValueError(f"`{name}` holds NaN or infinity")
 
 
 def managed(network: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:

@@ -79,6 +79,11 @@ class Adapter(nn.Module):
                 f"InstantID: the identity's embedding has shape {tuple(embedding.shape)}, but the adapter needs "
                 f"({self.embedding},). Analyse the face with the pack that the adapter was trained with (antelopev2)."
             )
+        if not embedding.isfinite().all():
+            raise ValueError(
+                "InstantID: the identity's embedding holds NaN or infinity, but needs numbers. Analyse the face again, with "
+                "`device` of Load Face Analysis set to `cpu` if it was not."
+            )
         weight = self.image_proj.proj_in.weight
         return self.image_proj(embedding.to(weight)[None, None])[0]
 
@@ -120,6 +125,10 @@ def build(state: dict, name: str) -> Adapter:
 def flat(state: dict, name: str) -> dict[str, torch.Tensor]:
     """The published nested dict as one with prefixes; one with prefixes stays as it is."""
     if set(state) == set(PARTS):
+        for part in PARTS:
+            if not isinstance(state[part], dict):
+                kind = type(state[part]).__name__
+                raise ValueError(f"{name} is not an InstantID adapter: its `{part}` is a {kind}, not weights. {PUBLISHED}")
         state = {f"{part}.{key}": value for part in PARTS for key, value in state[part].items()}
     odd = [key for key, value in state.items() if not torch.is_tensor(value) or key.split(".")[0] not in PARTS]
     if odd or not state:
@@ -133,7 +142,7 @@ def _like(state: dict[str, torch.Tensor]) -> Adapter:
     if not any(key.startswith("ip_adapter.") for key in state):
         raise ValueError("it has no tensors in `ip_adapter`")
     _, tokens, width = state["image_proj.latents"].shape
-    if width % HEAD:
+    if not width or width % HEAD:
         raise ValueError(f"its resampler is {width} channels wide, which is not a multiple of {HEAD}")
     depth = len({key.split(".")[2] for key in state if key.startswith("image_proj.layers.")})
     inner = state["image_proj.layers.0.1.1.weight"].shape[0]

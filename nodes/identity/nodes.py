@@ -48,14 +48,15 @@ class LoadInstantID(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter, control_net):
-        try:  # None is what another node will give
-            if adapter is not None:
-                files.adapter_path(adapter)
-            if control_net not in (None, files.NO_CONTROL):
-                files.control_path(control_net)
-        except ValueError as problem:
-            return str(problem)
-        return True
+        asked = [(files.adapter_path, adapter)] if adapter is not None else []  # None is what another node will give
+        asked += [(files.control_path, control_net)] if control_net not in (None, files.NO_CONTROL) else []
+        problems = []
+        for find, name in asked:
+            try:
+                find(name)
+            except ValueError as problem:
+                problems.append(str(problem))
+        return " ".join(problems) or True
 
     @classmethod
     def fingerprint_inputs(cls, adapter, control_net):
@@ -105,11 +106,7 @@ class LoadFaceAnalysis(io.ComfyNode):
         ):
             if value is not None and value not in known:
                 return f"Load Face Analysis: `{name}` is {value!r}, but needs to be `{known[0]}` or `{known[1]}`."
-        try:
-            face_analysis.find_pack()
-        except ValueError as problem:
-            return str(problem)
-        return True
+        return face_analysis.problem() or True
 
     @classmethod
     def fingerprint_inputs(cls, files, device):

@@ -73,7 +73,7 @@ class ConceptBranch(io.ComfyNode):
             given, missing = ("`model` from JeDi", "`joint_set`") if joint else ("`joint_set`", "`model` from JeDi")
             raise ValueError(f"Concept Branch: concept {number} has a {given} but no {missing}. Connect both, or neither.")
         if mask is not None:
-            mask = mask.reshape(-1, *mask.shape[-2:]).cpu()
+            mask = inputs.masks(mask, f"Concept Branch: the mask of concept {number}")
             if not mask.any():
                 raise ValueError(
                     f"Concept Branch: the mask of concept {number} is black everywhere. White is where the concept is."
@@ -81,6 +81,7 @@ class ConceptBranch(io.ComfyNode):
         if (adapter is None) != (identity is None):
             given, missing = ("`adapter`", "`identity`") if identity is None else ("`identity`", "`adapter`")
             raise ValueError(f"Concept Branch: concept {number} has an {given} but no {missing}. Connect both, or neither.")
+        inputs.check_number(weight, f"Concept Branch: the `weight` of concept {number}")
         person = None if identity is None else Placement(identity_files.project(adapter, identity), weight)
         return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person)))
 

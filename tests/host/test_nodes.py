@@ -364,6 +364,8 @@ def brought(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path / "input"))
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "jedi_demo", ([str(pack.ROOT / "demo")], {".safetensors"}))
     monkeypatch.setattr(segmenting, "missing_package", lambda: None)
+    monkeypatch.setattr(face_analysis, "_can_be_imported", lambda name: True)
+    (tmp_path / "grounding-dino" / "vocab.txt").touch()
     pack_folder = tmp_path / "insightface" / "models" / face_analysis.PACK
     pack_folder.mkdir(parents=True)
     for name in face_analysis.hashes():

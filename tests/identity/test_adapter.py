@@ -103,6 +103,15 @@ def broken(change):
         (lambda s: s.update(extra={}), "it holds `extra`"),
         (lambda s: s.pop("image_proj"), "not an InstantID adapter"),
         (lambda s: s.clear(), "is empty"),
+        (lambda s: s.update(image_proj=torch.zeros(2)), "its `image_proj` is a Tensor, not weights"),
+        (lambda s: s.update(image_proj=[torch.zeros(2)]), "its `image_proj` is a list, not weights"),
+        (lambda s: s.update(ip_adapter=None), "its `ip_adapter` is a NoneType, not weights"),
+        (lambda s: s["image_proj"].update({"latents": [1.0]}), "it holds `image_proj.latents`"),
+        (lambda s: s["image_proj"].update({"latents": torch.zeros(1, 16, 0)}), "0 channels wide"),
+        (lambda s: s["image_proj"].update({"latents": torch.zeros(16)}), "not an InstantID adapter"),
+        (lambda s: s["image_proj"].update({"proj_in.weight": torch.zeros(64)}), "not an InstantID adapter"),
+        (lambda s: s["image_proj"].update({"layers": torch.zeros(64)}), "not an InstantID adapter"),
+        (lambda s: s["ip_adapter"].update({1: torch.zeros(64, 64)}), "not an InstantID adapter"),
     ],
 )
 def test_another_layout_is_refused_with_what_is_wrong_and_what_is_needed(change, said):
@@ -122,3 +131,5 @@ def test_a_model_with_other_layers_is_refused():
 def test_an_embedding_of_another_recogniser_is_refused():
     with pytest.raises(ValueError, match=r"has shape \(256,\), but the adapter needs \(512,\)"):
         adapters.build(identities.adapter_state(), "file").tokens(torch.zeros(256))
+    with pytest.raises(ValueError, match="embedding holds NaN or infinity"):
+        adapters.build(identities.adapter_state(), "file").tokens(torch.full((512,), torch.inf))

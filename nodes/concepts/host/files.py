@@ -56,6 +56,15 @@ def find(category: str, name: str) -> Path:
     )
 
 
+def check(category: str, name: str) -> None:
+    """Raise if a file or folder that a user chose is not there, or lacks what a detector needs beside it."""
+    path = find(category, name)
+    if category == DETECTORS:
+        tokenizer_file(path)
+        if path.is_dir():
+            part_of(path, WEIGHTS)
+
+
 def part_of(folder: Path, names: tuple[str, ...]) -> Path:
     """The first of these files that a published folder has. Raises with the folder and where to get the first."""
     for name in names:

@@ -25,6 +25,7 @@ from . import files
 NODE = files.LOADERS[files.DETECTORS]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHORT_SIDE, LONG_SIDE = 800, 1333
+LEAST_SIDE, MOST_SIDE = 32, 4096
 COMPUTED = ("relative_position_index", "position_ids")
 """Ends of names that older files hold and the network computes."""
 BYTES_A_PIXEL = 2400
@@ -100,8 +101,7 @@ def load(path: Path) -> Detector:
         config = _read_json(files.part_of(path, ("config.json",)))
         state = files.read_weights(files.part_of(path, files.WEIGHTS), NODE)
         if (path / "preprocessor_config.json").is_file():
-            size = _read_json(path / "preprocessor_config.json").get("size") or {}
-            short_side, long_side = size.get("shortest_edge", SHORT_SIDE), size.get("longest_edge", LONG_SIDE)
+            short_side, long_side = _read_sides(path / "preprocessor_config.json")
     else:
         try:
             state = grounding_keys.published(files.read_weights(path, NODE))
@@ -166,6 +166,18 @@ def load_tokenizer(path: Path):
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _read_sides(path: Path) -> tuple[int, int]:
+    """The size that pictures are seen at, (short side, long side), of a `preprocessor_config.json`; as published without one."""
+    size = _read_json(path).get("size") or {}
+    sides = (size.get("shortest_edge", SHORT_SIDE), size.get("longest_edge", LONG_SIDE)) if isinstance(size, dict) else ()
+    if not sides or not all(type(side) is int and LEAST_SIDE <= side <= MOST_SIDE for side in sides) or sides[0] > sides[1]:
+        raise ValueError(
+            f"{NODE}: {path} cannot be used: its `size` is {str(size)[:80]}, but needs `shortest_edge` and `longest_edge` from "
+            f"{LEAST_SIDE} to {MOST_SIDE}, such as {SHORT_SIDE} and {LONG_SIDE}. Download it again."
+        )
+    return sides[0], sides[1]
 
 
 def _read_json(path: Path) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ...host import inputs
 from .. import adapter as adapters
 from ..faces import Identity
 from ..placement import Placement
@@ -23,8 +24,9 @@ def add_to_model(
     """A clone of the ModelPatcher ``model`` with one more identity on it; the one given stays as it was.
 
     start, end: shares of the schedule in 0..1. mask: [P, H, W] in 0..1, where it acts, one for all rows or one each.
-    Raises ValueError where the adapter does not fit the model, or the mask is black everywhere.
+    Raises ValueError where the adapter does not fit the model, the mask is black everywhere, or numbers are none.
     """
+    inputs.check_number(strength, "Apply Identity: `weight`")
     adapters.check_layers(adapter.adapter.channels, cross_attention_layers(model))
     mask = _as_masks("Apply Identity", mask)
     new = Placement(files.project(adapter, identity), strength, mask, start, end)
@@ -48,6 +50,8 @@ def add_control(
     keypoints: pictures [P, H, W, 3] in 0..1, one for all rows or one each. The rest as in `add_to_model`.
     """
     face_control.check(control_net, adapter.width)
+    inputs.check_number(strength, "Identity ControlNet: `strength`")
+    inputs.check_finite(keypoints, "Identity ControlNet: `keypoints`")
     mask, hint = _as_masks("Identity ControlNet", mask), keypoints[..., :3].movedim(-1, 1)
     each = [face_control.ControlFace(tokens, hint, mask) for tokens in files.face_tokens(adapter, identity)]
     return face_control.apply((positive, negative), control_net, strength, start, end, each)
@@ -57,7 +61,7 @@ def _as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
     """[P, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
     if mask is None:
         return None
-    mask = mask.reshape(-1, *mask.shape[-2:]).cpu()
+    mask = inputs.masks(mask, f"{node}: `mask`")
     if not mask.any():
         raise ValueError(f"{node}: `mask` is black everywhere, so the identity would act nowhere. White marks where it acts.")
     return mask

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ BOTH_RUNTIMES = (
     "The packages onnxruntime and onnxruntime-gpu are both installed, and each overwrites parts of the other: faces are then "
     "analysed on the CPU, or not at all. Run `pip uninstall onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu` "
     "(NVIDIA) or `pip install onnxruntime` (no GPU)"
+)
+
+HOW_TO_INSTALL = (
+    "Run `pip install insightface==2.1` and, for an NVIDIA GPU, `pip uninstall onnxruntime` and `pip install onnxruntime-gpu`, "
+    "with the Python of ComfyUI"
 )
 
 
@@ -102,6 +108,17 @@ def hashes() -> dict[str, str]:
     return {name: catalogue.listed(name, FILES_FOLDER)["sha256"] for name in catalogue.files(FILES_FOLDER) if name != ARCHIVE}
 
 
+def problem() -> str | None:
+    """What is missing for `load`, in one message: a package, files. None if nothing is. Imports no package."""
+    absent = [name for name in ("insightface", "onnxruntime") if not _can_be_imported(name)]
+    said = [f"Load Face Analysis: the package {absent[0]} is needed, but is not installed. {HOW_TO_INSTALL}."] if absent else []
+    try:
+        find_pack()
+    except ValueError as missing:
+        said.append(str(missing))
+    return " ".join(said) or None
+
+
 def find_pack() -> Path:
     """The folder with the pack's five files; one nested in a folder of its own name, as unpacking makes it, is fine."""
     folders = [Path(base) / "models" / PACK for base in folder_paths.get_folder_paths(FOLDER)]
@@ -150,10 +167,7 @@ def _package(device: str):
 
         available = onnxruntime.get_available_providers()
     except (ImportError, AttributeError) as problem:
-        remedy = BOTH_RUNTIMES if both else (
-            "Run `pip install insightface==2.1` and, for an NVIDIA GPU, `pip uninstall onnxruntime` and "
-            "`pip install onnxruntime-gpu`, with the Python of ComfyUI"
-        )  # fmt: skip
+        remedy = BOTH_RUNTIMES if both else HOW_TO_INSTALL
         raise ValueError(
             f"Load Face Analysis: the package insightface is needed, but cannot be imported: {problem}. {remedy}."
         ) from problem
@@ -161,6 +175,13 @@ def _package(device: str):
         logging.warning("Same Subject: %s.", BOTH_RUNTIMES)
     wanted = ["CUDAExecutionProvider"] if device == AUTO else []
     return insightface, [name for name in (*wanted, "CPUExecutionProvider") if name in available]
+
+
+def _can_be_imported(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # ValueError: a module that is None, or lacks its specification
+        return False
 
 
 def _installed(name: str) -> bool:

@@ -15,6 +15,7 @@ import comfy.utils
 import torch
 import torch.nn.functional as F
 
+from ...concepts import masks
 from ...host import chunk_tags, context_windows
 
 KEY = "same_subject_face_{}"
@@ -77,6 +78,9 @@ class FaceControlNet(comfy.controlnet.ControlNet):
                 "`negative` of Identity ControlNet, and no node that takes conditioning apart."
             )
         rows = context_windows.rows_of_call(transformer_options, len(x_noisy) // len(faces), "Identity ControlNet")
+        for face in faces:
+            if face.mask is not None:
+                masks.check_shape(face.mask, x_noisy.shape[-2], x_noisy.shape[-1], "Identity ControlNet: `mask`")
         context, self.cond_hint = self._batch(faces, x_noisy, rows)
         self.previous_controlnet = None  # what stands before has run, and mixes its own context in nowhere
         try:
@@ -109,9 +113,9 @@ class FaceControlNet(comfy.controlnet.ControlNet):
         size = residual.shape[-2:]
 
         def make() -> torch.Tensor:
-            masks = [torch.ones(1, 1, 1, 1) if face.mask is None else face.mask[:, None].float() for face in faces]
-            masks = [F.interpolate(mask, size, mode="area") if mask.numel() > 1 else mask.expand(-1, -1, *size) for mask in masks]
-            return torch.cat([_turned(mask, rows) for mask in masks]).to(residual)
+            own = [torch.ones(1, 1, 1, 1) if face.mask is None else face.mask[:, None].float() for face in faces]
+            own = [F.interpolate(mask, size, mode="area") if mask.numel() > 1 else mask.expand(-1, -1, *size) for mask in own]
+            return torch.cat([_turned(mask, rows) for mask in own]).to(residual)
 
         return residual * self._keep((*faces, rows, *size, residual.device, residual.dtype), make)
 

@@ -99,9 +99,11 @@ def _control(state: dict, name: str) -> comfy.controlnet.ControlNet:
         raise ValueError(
             f"{name} is not a ControlNet in the published layout: it lacks `controlnet_cond_embedding.conv_in.weight`"
         )
+    if not all(map(torch.is_tensor, state.values())):
+        raise ValueError(f"{name} is not a ControlNet in the published layout: it holds more than weights")
     try:
         control = comfy.controlnet.load_controlnet_state_dict(state)  # takes what it knows out of `state`
-    except (TypeError, KeyError, RuntimeError) as problem:
+    except (TypeError, KeyError, RuntimeError, AttributeError, IndexError, ValueError) as problem:
         raise ValueError(
             f"{name} is not a ControlNet of a kind that ComfyUI knows: {model_files.first_line(problem)}"
         ) from problem

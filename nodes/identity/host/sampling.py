@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...concepts import masks
 from ...host import attention, chunk_tags, context_windows, unet
 from .. import adapter as adapters
 from .. import placement as placements
@@ -137,7 +138,11 @@ class IdentitySampling:
             for one in self.identities
             if (one.start, one.end) != (0.0, 1.0)
         }
-        run = IdentityRun(latent_image.shape[0], latent_image.shape[-2], latent_image.shape[-1], windows)
+        rows, *_, height, width = latent_image.shape
+        for number, one in enumerate(self.identities, 1):
+            if one.mask is not None:
+                masks.check_shape(one.mask, height, width, f"Apply Identity: the mask of identity {number}")
+        run = IdentityRun(rows, height, width, windows)
         guider.conds = {name: [self._tagged(entry, name, run) for entry in entries] for name, entries in guider.conds.items()}
         return executor(noise, latent_image, *args, **kwargs)
 
@@ -170,8 +175,8 @@ def call_of(chunks: Sequence[IdentityChunk], x: torch.Tensor, sigma: torch.Tenso
     """What a call of the UNet on ``x`` [B, C, h, w] at ``sigma`` [B] is about. Windows become factors on the device."""
     run, rows = chunks[0].run, len(x) // len(chunks)
     numbers: Sequence[int] = range(rows)
-    masks = max((0 if one.mask is None else len(one.mask) for c in chunks for one in c.identities), default=0)
-    if masks:
+    most = max((0 if one.mask is None else len(one.mask) for c in chunks for one in c.identities), default=0)
+    if most:
         numbers = context_windows.rows_of_call(transformer_options, rows, "Apply Identity")
         if tuple(x.shape[-2:]) != (run.height, run.width):
             raise ValueError(
@@ -179,9 +184,9 @@ def call_of(chunks: Sequence[IdentityChunk], x: torch.Tensor, sigma: torch.Tenso
                 f"{run.width}x{run.height} latents, by area conditioning or tiles. Use Conditioning (Set Mask) with `default` "
                 "instead, or disconnect `mask`."
             )
-        if masks > 1 and rows != run.rows and numbers == range(rows):
+        if most > 1 and rows != run.rows and numbers == range(rows):
             raise ValueError(
-                f"Apply Identity: an identity has {masks} masks, one a row, but the UNet was called on {rows} of {run.rows} "
+                f"Apply Identity: an identity has {most} masks, one a row, but the UNet was called on {rows} of {run.rows} "
                 "rows. Another node cuts the batch: remove it, or give one mask for all rows."
             )
     slots = tuple(

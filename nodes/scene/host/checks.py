@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 
 import comfy.sampler_helpers
 import comfy.samplers
+import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...joint.host import sampling
@@ -60,6 +62,16 @@ def check_guider(guider, branches: Sequence) -> None:
         )
     check_models(guider.model_patcher, branches)  # nodes behind Concept Scene may have changed the model
     _check_records([guider.model_patcher, *(branch.model or guider.model_patcher for branch in branches)])
+
+
+def warn_if_continued(model, noise: torch.Tensor, sigmas: torch.Tensor) -> None:
+    """Warn where a run goes on from what another sampler left: a latent holds one picture, not those of the branches."""
+    if not noise.any() and float(sigmas[0]) < 0.99 * float(model.get_model_object("model_sampling").sigma_max):
+        logging.warning(
+            "Concept Scene: `continue_from` is `own`, but this sampler goes on from another one's latents, which hold one "
+            "picture: the concepts' own latents start again from it. Use one sampler for all steps, or set `continue_from` to "
+            "`blend`."
+        )
 
 
 def is_joint(model) -> bool:

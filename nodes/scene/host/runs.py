@@ -19,6 +19,7 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...concepts import masks as pipeline
 from ...concepts.places import Concepts
 from .. import blending
 from ..branch import Branch
@@ -27,8 +28,6 @@ from .own_latents import STACKED, algorithm_1
 from .pooling import Pool
 
 KEY = checks.KEY
-MOST_STRETCH = 1.1
-"""How much masks may be stretched in one direction more than in the other to fit the latents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +63,11 @@ class Scene:
         """[K + 1, rows or 1, 1, h, w], the background's first."""
         if self.concepts is None:
             masks = [branch.mask for branch in self.branches if branch.mask is not None]  # all of them: `check_places`
+            for number, mask in enumerate(masks, 1):
+                pipeline.check_shape(mask, height, width, f"Concept Scene: the mask of concept {number}")
             return blending.blend_weights_of(masks, rows, height, width, self.feather)
         high, wide = self.concepts.masks.shape[-2:]
-        if max(wide * height, high * width) > MOST_STRETCH * min(wide * height, high * width):
+        if pipeline.stretched(self.concepts.masks, height, width):
             raise ValueError(
                 f"Concept Scene: `concepts` were found on a picture of {wide}x{high} pixels, but the latents have another shape, "
                 f"{width}x{height}. Paint a picture of the shape that they were found on."
@@ -94,6 +95,7 @@ class Scene:
         identities.assign(guider, concepts, self.branches)
         run = SceneRun(guider, tuple(concepts), blend_weights.to(guider.model_patcher.load_device))
         if self.continue_from == blending.OWN:
+            checks.warn_if_continued(guider.model_patcher, noise, sigmas)
             sampler = algorithm_1(sampler, run.blend_weights, self.last_steps)
         for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, run.prepare_sampling), (WrappersMP.PREDICT_NOISE, run.predict_noise)):
             comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)

@@ -159,6 +159,20 @@ def broken(folder, tmp_path, what):
 WRONG = ("no weights", "no tokenizer", "other tokenizer", "truncated", "other configuration", "code", "other network")
 
 
+EDGES = (("800", 1333), (1e9, 1e9), (True, 1333), (900, 400), (800, None), (-1, 1333), (800, 10**9))
+SIZES = ([800, 1333], "800", 800, *({"shortest_edge": short, "longest_edge": long} for short, long in EDGES))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_size_that_makes_no_sense_is_refused_by_file(folder, tmp_path, size):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "preprocessor_config.json").write_text(json.dumps({"size": size}))
+    with pytest.raises(ValueError, match="^Load Grounding DINO: .*preprocessor_config.json cannot be used: its `size` is "):
+        host.load(copy)
+    (copy / "preprocessor_config.json").write_text(json.dumps({"size": None}))
+    assert (host.load(copy).short_side, host.load(copy).long_side) == (800, 1333), "as published"
+
+
 @pytest.mark.parametrize("what", WRONG)
 def test_files_that_cannot_be_used_are_refused_by_name(folder, tmp_path, capsys, what):
     path, message = broken(folder, tmp_path, what)

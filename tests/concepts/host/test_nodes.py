@@ -128,6 +128,29 @@ def test_a_missing_file_is_named_with_its_folders_and_where_to_get_it(monkeypatc
     assert nodes.LoadGroundingDino.validate_inputs(None) is True
 
 
+def test_a_detectors_missing_parts_are_said_before_the_queue_starts(monkeypatch, tmp_path):
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, concept_files.DETECTORS, ([str(tmp_path)], set()))
+    (tmp_path / "original.pth").touch()
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "config.json").write_text("{}")
+    for file in ("original.pth", "published"):
+        said = nodes.LoadGroundingDino.validate_inputs(file)
+        assert said.startswith("Load Grounding DINO: ") and "vocab.txt" in said and "Get it from https://" in said
+    (tmp_path / "vocab.txt").touch()
+    (tmp_path / "published" / "vocab.txt").touch()
+    assert nodes.LoadGroundingDino.validate_inputs("original.pth") is True
+    assert "has no `model.safetensors` or `pytorch_model.bin`" in nodes.LoadGroundingDino.validate_inputs("published")
+    (tmp_path / "published" / "model.safetensors").touch()
+    assert nodes.LoadGroundingDino.validate_inputs("published") is True
+
+
+def test_masks_that_hold_no_numbers_are_refused():
+    spoiled = torch.ones(1, 8, 8)
+    spoiled[0, 1, 1] = torch.inf
+    with pytest.raises(ValueError, match="^Concepts From Masks: mask 2 holds NaN or infinity"):
+        nodes.ConceptsFromMasks.execute({"mask0": torch.eye(8)[None], "mask1": spoiled}, "", 0, "best score first", 1.0)
+
+
 def test_folders_keep_what_other_nodes_look_for_in_them(monkeypatch, tmp_path):
     known = ([str(tmp_path)], {".safetensors"})
     monkeypatch.setitem(folder_paths.folder_names_and_paths, concept_files.SEGMENTERS, known)

@@ -119,6 +119,14 @@ def test_a_mask_limits_where_it_acts(unet, control, tokens):
     assert gap(run(left), whole) > VISIBLE and gap(run(left), run(1 - left)) > VISIBLE
 
 
+def test_a_mask_of_another_shape_than_the_picture_is_refused(unet, control, tokens):
+    half = torch.zeros(1, 32, 64)
+    half[:, :, :32] = 1
+    pair = apply(control, [ControlFace(each, HINT, half) for each in tokens[:2]])
+    with pytest.raises(ValueError, match="Identity ControlNet: `mask` has 64x32 pixels, but the latents have another shape, 8x8"):
+        sample(unet, *pair)
+
+
 @pytest.mark.parametrize("settings", ({}, {"causal_window_fix": False}))
 def test_under_context_windows_each_row_keeps_its_own_keypoints_and_mask(unet, control, tokens, settings):
     """Rows of a batch do not see each other, so cutting the batch may change nothing."""

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from same_subject.nodes.identity import keypoints as drawing
 from same_subject.nodes.identity import recognising
-from same_subject.nodes.identity.faces import Face
+from same_subject.nodes.identity.faces import Face, Identity
+from same_subject.nodes.identity.host import applying
 from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.identity.host.sampling import IdentitySampling
 from same_subject.nodes.identity.nodes import ApplyIdentity, FaceKeypoints, IdentityControlNet, LoadInstantID
@@ -60,7 +61,7 @@ class Code:
         return (open, ("ran", "w"))
 
 
-@pytest.mark.parametrize("kind", ("truncated", "page", "code", "other"))
+@pytest.mark.parametrize("kind", ("truncated", "page", "code", "other", "list", "tensor", "parts", "nan"))
 def test_a_file_that_is_no_adapter_is_refused_with_its_name_and_a_source(folder, kind, tmp_path, monkeypatch):
     path = tmp_path / f"{kind}.bin"
     if kind == "truncated":
@@ -69,8 +70,13 @@ def test_a_file_that_is_no_adapter_is_refused_with_its_name_and_a_source(folder,
         path.write_text("<html>404</html>")
     elif kind == "code":
         torch.save({"image_proj": Code(), "ip_adapter": {}}, path, pickle_module=pickle)
+    elif kind == "nan":
+        state = identities.adapter_state()
+        state["ip_adapter"]["7.to_v_ip.weight"][3, 5] = torch.nan
+        torch.save(state, path)
     else:
-        torch.save({"weight": torch.zeros(2), "bias": torch.zeros(2)}, path)
+        content = {"list": [1, 2], "tensor": torch.zeros(2), "parts": {"image_proj": [1], "ip_adapter": [2]}}
+        torch.save(content.get(kind, {"weight": torch.zeros(2), "bias": torch.zeros(2)}), path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=f"Load InstantID: {kind}.bin.*InstantX/InstantID"):
         identity_files.load_adapter(path)
@@ -79,9 +85,14 @@ def test_a_file_that_is_no_adapter_is_refused_with_its_name_and_a_source(folder,
 
 def test_what_is_no_controlnet_in_the_published_layout_is_refused_with_a_source(folder, tmp_path):
     save_file({"controlnet_cond_embedding.conv_in.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "part.safetensors")
+    name = "controlnet_cond_embedding.conv_in.weight"
+    torch.save({name: [1.0], "controlnet_mid_block.weight": 3}, tmp_path / "lists.safetensors.bin")
+    save_file({name: torch.tensor(1.0), "conv_in.weight": torch.tensor(1.0)}, tmp_path / "scalars.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((folder / "same.safetensors").read_bytes()[:5000])
     for path, message in (
         (folder / "same.safetensors", "same.safetensors is not a ControlNet in the published layout"),
+        (tmp_path / "lists.safetensors.bin", "lists.safetensors.bin is not a ControlNet in the published layout: .* holds more"),
+        (tmp_path / "scalars.safetensors", "scalars.safetensors is not a ControlNet of a kind that ComfyUI knows"),
         (tmp_path / "part.safetensors", "part.safetensors is not a ControlNet of a kind that ComfyUI knows"),
         (tmp_path / "cut.safetensors", r"cut.safetensors \(5000 bytes\) cannot be read"),
     ):
@@ -153,6 +164,25 @@ def test_inputs_that_cannot_work_are_refused_with_a_remedy(folder, unet):
     assert LoadInstantID.validate_inputs(None, None) is True, "another node will give the names"
     with pytest.raises(ValueError, match="`mask` is black everywhere"):
         ApplyIdentity.execute(unet, adapter, identity(0), 0.8, 0.0, 1.0, torch.zeros(1, 8, 8))
+    spoiled = torch.ones(1, 8, 8)
+    spoiled[0, 2, 3] = torch.nan
+    with pytest.raises(ValueError, match="^Apply Identity: `mask` holds NaN or infinity"):
+        ApplyIdentity.execute(unet, adapter, identity(0), 0.8, 0.0, 1.0, spoiled)
+    for weight in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"^Apply Identity: `weight` is {weight}, but needs a number"):
+            ApplyIdentity.execute(unet, adapter, identity(0), weight, 0.0, 1.0)
+    nobody = Identity(torch.full((512,), torch.nan), ())
+    with pytest.raises(ValueError, match="^InstantID: the identity's embedding holds NaN or infinity"):
+        ApplyIdentity.execute(unet, adapter, nobody, 0.8, 0.0, 1.0)
+    control, points = identities.control(), torch.rand(1, 64, 64, 3)
+    for given, said in (
+        ((adapter, identity(0), points, float("nan")), "`strength` is nan, but needs a number"),
+        ((adapter, identity(0), points * torch.nan, 0.8), "`keypoints` holds NaN or infinity"),
+        ((adapter, identity(0), points, 0.8, 0.0, 1.0, spoiled), "`mask` holds NaN or infinity"),
+        ((adapter, nobody, points, 0.8), "the identity's embedding holds NaN or infinity"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            applying.add_control(conditioning(0), conditioning(1), control, *given)
     with pytest.raises(ValueError, match="Identity: no picture was given"):
         recognising.choose_in_pictures("Identity", None, [], None)
     from same_subject.tests.tiny import models

@@ -194,6 +194,17 @@ def test_a_masked_identity_and_context_windows_across_the_picture_are_refused_to
     assert sample(identities.in_context_windows(plain, context_length=7, dim=2)).isfinite().all()
 
 
+def test_a_mask_of_another_shape_than_the_picture_is_refused(unet, projections):
+    """It would be stretched. Within a tenth, as sizes in whole latents bring it about, it is taken."""
+    half = torch.zeros(1, 32, 64)
+    half[:, :, :32] = 1
+    with pytest.raises(ValueError, match="the mask of identity 2 has 64x32 pixels, but the latents have another shape, 8x8"):
+        sample(on(unet, Placement(projections[0], 0.8, mask(True)), Placement(projections[1], 0.8, half)))
+    even = sample(on(unet, Placement(projections[0], 0.8, torch.ones(1, 32, 64) / 2)))
+    assert gap(even, sample(on(unet, Placement(projections[0], 0.8, torch.ones(1, 8, 8) / 2)))) < ROUNDING, "the same everywhere"
+    assert gap(sample(on(unet, Placement(projections[0], 0.8, mask(True)[:, 2:-2]))), even) > VISIBLE
+
+
 def test_a_mask_a_row_is_refused_where_a_batch_is_cut_in_an_unknown_way(unet, projections):
     def halves(apply_model, args):
         parts = []

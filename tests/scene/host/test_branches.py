@@ -211,6 +211,12 @@ def test_places_come_from_concepts_or_from_masks(unet):
     assert gap(by_concepts, sample(unet)) > VISIBLE
 
 
+def test_a_mask_that_is_the_same_everywhere_has_no_shape(unet):
+    chain = branches(1, masks=[torch.full((1, 8, 24), 0.5)])
+    assert gap(sample(install(unet, chain)), sample(install(unet, branches(1, masks=[torch.full((1, 8, 8), 0.5)])))) < ROUNDING
+    assert gap(sample(install(unet, chain)), sample(unet)) > VISIBLE
+
+
 def test_a_concept_that_is_nowhere_costs_nothing(unet):
     masks = torch.zeros(1, 2, 64, 64)
     masks[:, 1, :, 40:] = 1
@@ -268,7 +274,7 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
     behind = with_clone.clone()
     behind.patches, behind.patches_uuid = lora.patches, lora.patches_uuid
     person = identities.adapter(), identities.identity()
-    wide = scene.Concepts(("a dog", "a cat"), ((None, None),), torch.ones(1, 2, 8, 16) / 2, 0.0)
+    wide = scene.Concepts(("a dog", "a cat"), ((None, None),), torch.eye(8, 16).expand(1, 2, 8, 16) / 2, 0.0)
     wrong = {
         "concept 1 has no place. Connect a `mask`": lambda: ConceptScene.execute(unet, bare, "blend", 0, 0.0),
         "concept 1 has a mask too. Disconnect one": lambda: ConceptScene.execute(unet, chain, "blend", 0, 0.0, concepts),
@@ -283,6 +289,13 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         "concept 1 has an `adapter` but no `identity`. Connect both": lambda: ConceptBranch.execute([], [], adapter=1),
         "Concept Scene: the model has .* but the adapter needs 70 cross-attention layers": lambda: ConceptScene.execute(
             unet, ConceptBranch.execute([], [], chain[0].mask, None, None, (), *person).result[0], "blend", 0, 0.0
+        ),
+        "the mask of concept 2 has 16x8 pixels, but the latents have another shape, 8x8": lambda: sample(
+            install(unet, branches(2, masks=[chain[0].mask, torch.eye(8, 16)[None]]))
+        ),
+        "the mask of concept 1 holds NaN or infinity": lambda: ConceptBranch.execute([], [], mask=torch.ones(1, 8, 8) / 0 * 0),
+        "the `weight` of concept 1 is nan, but needs a number": lambda: ConceptBranch.execute(
+            [], [], adapter=person[0], identity=person[1], weight=float("nan")
         ),
         "mask of concept 1 is black everywhere": lambda: ConceptBranch.execute([], [], mask=torch.zeros(1, 8, 8)),
         "at most 16": lambda: ConceptBranch.execute([], [], previous=chain * 8),

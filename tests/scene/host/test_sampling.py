@@ -111,6 +111,29 @@ def test_one_concept_with_a_full_mask_equals_plain_sampling_of_it(unet, continue
     assert gap(sample(unet), plain) > VISIBLE
 
 
+def in_two_samplers(model, split=1, latent=None, **more):
+    """What KSampler (Advanced) gives, twice: so many steps, and the rest of them without noise of its own."""
+    first = {"samples": sample(model, last_step=split, force_full_denoise=False, latent=latent)}
+    return sample(model, start_step=split, disable_noise=True, latent=first, **more)
+
+
+def test_own_in_a_second_sampler_warns_that_concepts_start_again(unet, caplog):
+    """A latent holds one picture: what the concepts' own latents were is lost. A gap of 0.36 was seen."""
+    chain = branches(2)
+    own, blend = install(unet, chain, "own"), install(unet, chain)
+    whole = sample(own), sample(blend)
+    assert gap(in_two_samplers(blend), whole[1]) < ROUNDING and not caplog.records
+    assert gap(in_two_samplers(own), whole[0]) > VISIBLE
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "Concept Scene: `continue_from` is `own`, but this sampler goes on from another one's latents" in said
+    assert "set `continue_from` to `blend`" in said
+    caplog.clear()
+    noised = {"samples": scenes.finish(unet, scenes.start(unet))}
+    sample(own, latent=noised, disable_noise=True)
+    sample(own, denoise=0.5, latent=noised)
+    assert not caplog.records, "noise from the latent, and noise of a sampler's own, begin a scene"
+
+
 def with_memory_for(model, rows, monkeypatch):
     """Let the host think that a call of this model's UNet with more rows does not fit into memory."""
     monkeypatch.setattr(model.model, "memory_required", lambda shape, **_: 0 if shape[0] <= rows else float("inf"))
