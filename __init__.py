@@ -4,13 +4,21 @@ Loading this package does no work: the host calls `comfy_entrypoint` when it wan
 tools and tests can import the package where no ComfyUI is at hand.
 """
 
+import importlib
 import logging
 
 WEB_DIRECTORY = "./js"
 
 
 async def comfy_entrypoint():
-    """Return the extension that lists the nodes; imported here and not before."""
+    """Return the extension that lists the nodes; imported here and not before. Raises in a ComfyUI that is too old."""
+    from .nodes.host import version
+
+    try:
+        given = importlib.import_module("comfyui_version").__version__
+    except (ImportError, AttributeError):
+        given = "unknown"
+    version.check(given)
     try:
         from .nodes.extension import SameSubjectExtension
     except Exception:

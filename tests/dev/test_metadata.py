@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import same_subject
+from same_subject.dev import pack
 from same_subject.dev.setup import versions
+from same_subject.nodes.host import version
 
 ROOT = Path(same_subject.__file__).resolve().parent
 PUBLISHED = (
@@ -59,6 +61,9 @@ def test_what_two_readers_need_is_stated_alike():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if not line.startswith("#")]
     assert f"dependencies = {json.dumps(wanted)}" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert pack.oldest("requires-comfyui") == version.OLDEST
+    assert f"(ComfyUI {version.OLDEST} or newer)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert version.numbers(versions.HOST_VERSION) >= version.numbers(version.OLDEST)
     (insightface,) = (oracle for oracle in versions.TEST_ORACLES if oracle.startswith("insightface"))
     for place in ("nodes/identity/host/face_analysis.py", "js/docs/IdentityFaceAnalysis.md"):
         assert f"`pip install {insightface}`" in (ROOT / place).read_text(encoding="utf-8")

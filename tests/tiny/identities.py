@@ -151,9 +151,16 @@ def sample(model, positive=None, negative=None, rows=1, size=8, seed=1, steps=2,
 
 
 def in_context_windows(model, **settings):
-    """The model that the host's `Context Windows (Manual)` gives: by default two rows of the batch at a time."""
+    """The model that the host's `Context Windows (Manual)` gives: by default two rows of the batch at a time.
+
+    Settings that an older host does not have are left out.
+    """
+    import inspect
+
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
     given = {"context_length": 2, "context_overlap": 0, "context_schedule": "standard_static", "context_stride": 1}
     given |= {"closed_loop": False, "fuse_method": "pyramid", "dim": 0, "freenoise": False, **settings}
+    known = inspect.signature(ContextWindowsManualNode.execute).parameters
+    given = {name: value for name, value in given.items() if name in known}
     return ContextWindowsManualNode.execute(model, **given).result[0]
