@@ -4,17 +4,16 @@ import pytest
 import torch
 from same_subject.nodes.concepts import masks, places
 from same_subject.nodes.concepts.boxes import Box
+from same_subject.tests.tiny.sets import gap
 
 NAMES = ("a cat", "a dog")
+ROUNDING = 2e-5
+"""As a share of the spread, or of the one that a sum must be: 1.8e-6 was seen."""
+VISIBLE = 100 * ROUNDING
 
 
 def corners(*boxes):
     return torch.tensor([box.corners for box in boxes])
-
-
-def far_apart(a, b, tolerance):
-    """The compared effect is at least 100 times the tolerance of the comparison it goes with."""
-    return (a - b).abs().max() >= 100 * tolerance
 
 
 @pytest.mark.parametrize("count", (1, 2, 8))
@@ -25,26 +24,27 @@ def test_weights_and_background_sum_to_one_and_are_never_negative(count, size, f
     raw = (torch.rand(count, *size, generator=generator) > 1 - 0.5 / count).float()
     own = masks.disjoint(raw, torch.rand(count, 1, 1, generator=generator))
     blend_weights, background = masks.blend_weights(own, 9, 6, feather)
-    assert (blend_weights.sum(0) + background[0] - 1).abs().max() <= 1e-6
+    assert (blend_weights.sum(0) + background[0] - 1).abs().max() < ROUNDING
     assert blend_weights.min() >= 0 and background.min() >= 0
-    assert background.max() - background.min() >= 100 * 1e-6
+    assert background.max() - background.min() > VISIBLE
 
 
 def test_area_average_equals_the_mean_of_the_covered_area_and_keeps_the_mean_on_any_grid():
     mask = torch.rand(2, 32, 48, generator=torch.Generator().manual_seed(0))
     plain = mask.unflatten(1, (4, 8)).unflatten(3, (6, 8)).mean(dim=(2, 4))
     average = masks.area_average(mask, 4, 6)
-    assert (average - plain).abs().max() <= 1e-6
-    assert far_apart(average, mask[:, ::8, ::8], 1e-6)
+    assert gap(average, plain) < ROUNDING
+    assert gap(average, mask[:, ::8, ::8]) > VISIBLE
     for grid in ((5, 7), (31, 47), (40, 60)):
-        assert (masks.area_average(mask, *grid).mean(dim=(1, 2)) - mask.mean(dim=(1, 2))).abs().max() <= 1e-6
+        kept = masks.area_average(mask, *grid).mean(dim=(1, 2)) / mask.mean(dim=(1, 2))
+        assert (kept - 1).abs().max() < ROUNDING  # torch's own `area` moves a mean by 2e-3 on each of these grids
 
 
 def test_blur_is_linear_and_keeps_a_flat_mask_flat():
     a, b = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0))
-    assert (masks.blur(0.3 * a + b, 1.0) - 0.3 * masks.blur(a, 1.0) - masks.blur(b, 1.0)).abs().max() <= 1e-6
-    assert (masks.blur(torch.ones(1, 4, 4), 5.0) - 1).abs().max() <= 1e-6
-    assert far_apart(masks.blur(a, 1.0), a, 1e-6)
+    assert gap(masks.blur(0.3 * a + b, 1.0), 0.3 * masks.blur(a, 1.0) + masks.blur(b, 1.0)) < ROUNDING
+    assert (masks.blur(torch.ones(1, 4, 4), 5.0) - 1).abs().max() < ROUNDING  # edges padded with zeros: 0.9
+    assert gap(masks.blur(a, 1.0), a) > VISIBLE
     assert torch.equal(masks.blur(a, 0), a)
 
 
@@ -67,7 +67,7 @@ def test_the_nearest_box_keeps_the_pixels_that_two_concepts_share():
 
 def test_soft_masks_share_what_is_left_of_one():
     own = masks.disjoint(torch.tensor([0.7, 0.6, 0.5]).view(3, 1, 1), torch.tensor([1.0, 0.0, 2.0]).view(3, 1, 1))
-    assert torch.allclose(own.flatten(), torch.tensor([0.4, 0.6, 0.0]), atol=1e-6)
+    assert gap(own.flatten(), torch.tensor([0.4, 0.6, 0.0])) < ROUNDING  # in the order of the list: 0.9
 
 
 def test_growing_and_shrinking_move_every_edge_by_so_many_pixels():
@@ -104,9 +104,9 @@ def test_a_scene_gives_weights_on_any_latent_grid():
     for grid in ((2, 4), (3, 5), (16, 32)):
         blend_weights, background = both.blend_weights(*grid)
         assert blend_weights.shape == (2, 2, *grid) and background.shape == (2, 1, *grid)
-        assert (blend_weights.sum(1, keepdim=True) + background - 1).abs().max() <= 1e-6
-        assert (blend_weights[0] - blend_weights[1].flip(-1)).abs().max() <= 1e-6
-        assert far_apart(blend_weights[0], blend_weights[1], 1e-6)
+        assert (blend_weights.sum(1, keepdim=True) + background - 1).abs().max() < ROUNDING
+        assert gap(blend_weights[0], blend_weights[1].flip(-1)) < ROUNDING
+        assert gap(blend_weights[0], blend_weights[1]) > VISIBLE
 
 
 def test_the_box_of_a_mask_is_the_smallest_around_its_white():

@@ -7,8 +7,11 @@ from same_subject.nodes.identity import adapter as adapters
 from same_subject.nodes.identity.adapter import Layer
 from same_subject.nodes.identity.resampler import Resampler
 from same_subject.tests.tiny import identities
+from same_subject.tests.tiny.sets import gap
 
-ROUNDING = 1e-4
+ROUNDING = 2e-5
+"""As a share of the spread: 1.7e-6 was seen."""
+VISIBLE = 100 * ROUNDING
 PUBLISHED_CHANNELS = [640] * 4 + [1280] * 50 + [640] * 6 + [1280] * 10
 
 
@@ -57,9 +60,9 @@ def test_the_tokens_are_those_of_the_description_and_the_null_tokens_those_of_ze
     expected = resample(state["image_proj"], identity.embedding[None, None])[0]
     null = resample(state["image_proj"], torch.zeros(1, 1, 512))[0]
     assert built.tokens(identity.embedding).shape == (16, identities.WIDTH)
-    assert (built.tokens(identity.embedding) - expected).abs().max() < ROUNDING
-    assert (built.null_tokens() - null).abs().max() < ROUNDING
-    assert (expected - null).abs().max() > 100 * ROUNDING
+    assert gap(built.tokens(identity.embedding), expected) < ROUNDING
+    assert gap(built.null_tokens(), null) < ROUNDING
+    assert gap(expected, null) > VISIBLE
 
 
 def test_keys_and_values_come_from_each_layers_own_projections():
@@ -69,8 +72,8 @@ def test_keys_and_values_come_from_each_layers_own_projections():
     kv = built.keys_values(tokens)
     for number in (0, 5, 69):
         key, value = (tokens @ state["ip_adapter"][f"{2 * number + 1}.to_{part}_ip.weight"].T for part in "kv")
-        assert (kv.keys[number] - key).abs().max() < ROUNDING and (kv.values[number] - value).abs().max() < ROUNDING
-        assert (key - value).abs().max() > 100 * ROUNDING
+        assert gap(kv.keys[number], key) < ROUNDING and gap(kv.values[number], value) < ROUNDING
+        assert gap(key, value) > VISIBLE
     assert len(kv.keys) == len(kv.values) == 70
 
 

@@ -3,9 +3,13 @@
 import pytest
 import torch
 from same_subject.nodes.joint import coupling
+from same_subject.tests.tiny.sets import gap
 
 SETS, GENERATED, REFERENCES, TOKENS, WIDTH = 2, 2, 3, 5, 8
 SIZE = GENERATED + REFERENCES
+ROUNDING, SINGLE = 5e-14, 1e-5
+"""In double and in single precision, as a share of the spread: 3.3e-15 and 7.8e-7 were seen."""
+VISIBLE = 0.1
 
 
 def attend(q, k, v):
@@ -34,20 +38,20 @@ MADE, KEPT = range(GENERATED), range(GENERATED, SIZE)
 
 def test_every_row_attends_to_every_row_of_its_set(qkv):
     out = coupling.couple(*qkv, SIZE, attend)
-    assert torch.allclose(out, by_hand(*qkv, lambda row: EVERY))
-    assert (out - attend(*qkv)).abs().max() > 0.1
+    assert gap(out, by_hand(*qkv, lambda row: EVERY)) < ROUNDING
+    assert gap(out, attend(*qkv)) > VISIBLE
 
 
 def test_without_references_generated_rows_see_each_other_and_a_reference_sees_itself(qkv):
     out = coupling.couple_apart(*qkv, GENERATED, REFERENCES, attend)
-    assert torch.allclose(out, by_hand(*qkv, lambda row: MADE if row < GENERATED else [row]))
-    assert (out - coupling.couple(*qkv, SIZE, attend)).abs().max() > 0.1
+    assert gap(out, by_hand(*qkv, lambda row: MADE if row < GENERATED else [row])) < ROUNDING
+    assert gap(out, coupling.couple(*qkv, SIZE, attend)) > VISIBLE
 
 
 def test_references_may_attend_to_references_only(qkv):
     out = coupling.couple_references_only(*qkv, GENERATED, REFERENCES, attend)
-    assert torch.allclose(out, by_hand(*qkv, lambda row: EVERY if row < GENERATED else KEPT))
-    assert (out - coupling.couple(*qkv, SIZE, attend)).abs().max() > 0.1
+    assert gap(out, by_hand(*qkv, lambda row: EVERY if row < GENERATED else KEPT)) < ROUNDING
+    assert gap(out, coupling.couple(*qkv, SIZE, attend)) > VISIBLE
 
 
 def test_a_set_of_one_is_plain_attention_to_the_bit(qkv):
@@ -65,7 +69,9 @@ def test_queries_may_have_fewer_tokens_than_keys(qkv, form):
     q, k, v = qkv
     shape = (SIZE,) if form == "couple" else (GENERATED, REFERENCES)
     function = getattr(coupling, form)
-    assert torch.allclose(function(q[:, :3], k, v, *shape, attend), function(q, k, v, *shape, attend)[:, :3])
+    whole = function(q, k, v, *shape, attend)
+    assert gap(function(q[:, :3], k, v, *shape, attend), whole[:, :3]) < ROUNDING
+    assert gap(whole[:, 1:4], whole[:, :3]) > VISIBLE, "tokens are told apart"
 
 
 def test_reading_of_the_papers_listing_in_float64():
@@ -82,5 +88,5 @@ def test_reading_of_the_papers_listing_in_float64():
     joined = x.view(-1, 3 * TOKENS, WIDTH)
     listing = attention(*(joined @ weight for weight in weights)).view(x.shape)
     ours = coupling.couple(*((x @ weight).float() for weight in weights), 3, attention)
-    assert (ours - listing).abs().max() < 1e-5
-    assert (attention(*(x @ weight for weight in weights)) - listing).abs().max() > 0.1
+    assert gap(ours, listing) < SINGLE
+    assert gap(attention(*(x @ weight for weight in weights)), listing) > VISIBLE

@@ -3,6 +3,11 @@
 import pytest
 import torch
 from same_subject.nodes.joint import prompts
+from same_subject.tests.tiny.sets import gap
+
+ROUNDING = 4e-5
+"""As a share of the spread: 3.3e-6 was seen."""
+VISIBLE = 100 * ROUNDING
 
 
 def test_a_line_is_a_prompt_and_blank_lines_are_none():
@@ -73,7 +78,8 @@ def test_repetition_does_not_change_what_cross_attention_returns():
     generator = torch.Generator().manual_seed(0)
     states, query = torch.randn(1, 77, 8, generator=generator), torch.randn(1, 5, 8, generator=generator)
     repeated, cut = prompts.lengthen(states, 924), prompts.lengthen(states, 1001 + 33)
-    assert torch.allclose(attention(query, repeated, repeated), attention(query, states, states), atol=1e-5)
+    assert gap(attention(query, repeated, repeated), attention(query, states, states)) < ROUNDING
+    assert gap(attention(query, cut, cut), attention(query, states, states)) > VISIBLE
     assert cut.shape == (1, 1034, 8) and torch.equal(cut[:, -33:], states[:, :33])
 
 
