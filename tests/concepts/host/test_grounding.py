@@ -9,6 +9,7 @@ from same_subject.nodes.concepts import nodes, phrases
 from same_subject.nodes.concepts.host import grounding as host
 from same_subject.tests.tiny import grounding as tiny
 from same_subject.tests.tiny import planted_grounding as planted
+from same_subject.tests.tiny.sets import gap
 
 CAPTION = "a red ball . dog ."
 
@@ -54,8 +55,11 @@ def test_a_published_folder_gives_what_transformers_gives(folder, pictures):
         seen = host.prepared(picture[None], 96, 144)
         with torch.no_grad():
             plain = network(pixel_values=seen, input_ids=torch.tensor([ids]))
-        assert torch.allclose(plain.logits[0], logits, atol=1e-6) and torch.allclose(plain.pred_boxes[0], boxes, atol=1e-6)
-    assert (found[0][1] - found[1][1]).abs().max() >= 1e-4, "two pictures are told apart"
+        assert torch.equal(plain.logits[0].isinf(), logits.isinf())
+        # The same network on the same tensors: no gap was seen, and 2e-4 is what the other layout of its files needs.
+        assert gap(plain.logits[0, :, : len(ids)], logits[:, : len(ids)]) < 2e-4 and gap(plain.pred_boxes[0], boxes) < 2e-4
+    (first, places), (second, others) = found
+    assert gap(first[:, : len(ids)], second[:, : len(ids)]) > 1 and gap(places, others) > 1, "two pictures are told apart"
 
 
 def test_the_tokenizer_reads_as_transformers_does_and_parts_phrases(folder):

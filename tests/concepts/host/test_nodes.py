@@ -28,7 +28,7 @@ def test_every_phrase_gets_the_place_of_its_own_concept(detector):
     boxes, chosen, found, preview = find(detector, planted.scene(*TWO), "a red ball\na green box")
     assert boxes.phrases == ("a red ball", "a green box")
     assert [(box["x"], box["y"], box["width"], box["height"]) for box in chosen[0]] == [(8, 10, 24, 80), (56, 20, 32, 60)]
-    assert [box["score"] for box in chosen[0]] == pytest.approx([0.4 + 12 / 96, 0.4 + 16 / 96], abs=1e-6)
+    assert [box["score"] for box in chosen[0]] == pytest.approx([0.4 + 12 / 96, 0.4 + 16 / 96])  # a column more: 1e-2
     assert [box["label"] for box in chosen[0]] == ["a red ball", "a green box"] and found == chosen
     assert preview.shape == (1, 96, 96, 3) and (preview - boxes.pictures).abs().amax(-1)[0].gt(0.1).sum() > 100
 
@@ -60,7 +60,7 @@ def test_a_batch_keeps_every_picture_and_finds_each_ones_own_boxes(detector):
 def test_equal_phrases_take_two_people_from_left_to_right(detector):
     image = planted.scene(("red", 60, 10, 90, 90), ("red", 5, 10, 25, 90))
     boxes, *_ = find(detector, image, "a red man\na red man")
-    assert [box.left for box in boxes.chosen[0]] == pytest.approx([5, 60], abs=0.01)
+    assert [box.left for box in boxes.chosen[0]] == pytest.approx([5, 60])
     with pytest.raises(ValueError, match="2 boxes found for `a red man` in picture 1, but 3 concepts with `index` 0 need 3"):
         find(detector, image, "a red man\n" * 3)
 
@@ -71,7 +71,7 @@ def test_nodes_in_a_chain_choose_by_rules_of_their_own(detector):
     both, chosen, *_ = find(detector, image, "green", previous=first)
     assert both.phrases == ("red", "green") and [box["x"] for box in chosen[0]] == [60, 30]
     near, *_ = find(detector, image, "red", "nearest to point", x=10, y=50)
-    assert near.chosen[0][0].left == pytest.approx(5, abs=0.01)
+    assert near.chosen[0][0].left == pytest.approx(5)
     with pytest.raises(ValueError, match="`red` and `a red ball` were found at one and the same place in picture 1"):
         find(detector, image, "a red ball", "left to right", 1, previous=first)
     with pytest.raises(ValueError, match="`previous` holds concepts of other pictures"):
@@ -92,7 +92,7 @@ def test_box_shaped_masks_become_weights_that_sum_to_one(detector):
     assert masks.flatten(1).sum(1).tolist() == [24 * 80, 32 * 60, 30 * 40, 0]
     blend_weights, rest = concepts.blend_weights(12, 12)
     assert blend_weights.shape == (2, 2, 12, 12) and rest.shape == (2, 1, 12, 12)
-    assert (blend_weights.sum(1, keepdim=True) + rest - 1).abs().max() <= 1e-6 and rest.std() >= 100 * 1e-6
+    assert (blend_weights.sum(1, keepdim=True) + rest - 1).abs().max() < 2e-6 and rest.std() > 0.1  # the last bit is 1.2e-7
     assert blend_weights[0, 0].amax() > 0.9 and blend_weights[1, 1].amax() == 0
 
 

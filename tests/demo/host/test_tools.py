@@ -18,8 +18,12 @@ from same_subject.nodes.identity.faces import Identity
 from same_subject.nodes.identity.host import sampling as identity_sampling
 from same_subject.nodes.identity.nodes import ApplyIdentity
 from same_subject.research import world
+from same_subject.tests.tiny.sets import gap
 
 FILE = pack.ROOT / "demo" / "scenes.safetensors"
+ROUNDING = 2e-5
+"""As a share of the spread, or of a length: 1.6e-6 was seen."""
+VISIBLE = 100 * ROUNDING
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def test_a_toy_is_recognised_among_others_of_its_shape(tools):
     first, second = views
     hits = (first @ second.T).argmax(dim=1) == torch.arange(40)
     assert hits.float().mean() > 0.85
-    assert torch.allclose(first.norm(dim=1), torch.full((40,), toys.LOUDNESS), atol=1e-4)
+    assert (first.norm(dim=1) / toys.LOUDNESS - 1).abs().max() < ROUNDING  # left as long as they come: 0.5
 
 
 def test_the_adapter_fits_the_model_in_the_same_file(tools):
@@ -104,9 +108,8 @@ def test_a_step_with_an_identity_is_what_the_adapter_was_trained_on(tools):
         found = comfy.sample.sample_custom(patched, x / sigma, 1.0, sampler, sigmas, text, text, zero, disable_pbar=True)
         return model.get_model_object("latent_format").process_in(found)
 
-    difference = (nodes(1.0) - trained(1.0)).abs().max()
-    assert difference < 1e-4
-    assert (trained(1.0) - trained(0.0)).abs().max() > 100 * difference
+    assert gap(nodes(1.0), trained(1.0)) < ROUNDING
+    assert gap(trained(1.0), trained(0.0)) > VISIBLE
 
 
 def test_a_file_without_tools_and_a_damaged_one_are_refused_with_the_remedy(monkeypatch, tmp_path):

@@ -151,9 +151,9 @@ def test_the_controlnet_node_gives_positive_the_persons_tokens_and_negative_nobo
     positive, negative = IdentityControlNet.execute(*given).result
     built = adapter.adapter
     tags = [next(iter(entry[0][1]["model_conds"].values())).cond for entry in (positive, negative)]
-    assert (tags[0].tokens - built.tokens(identity(0).embedding)).abs().max() < ROUNDING
-    assert (tags[1].tokens - built.null_tokens()).abs().max() < ROUNDING
-    assert (tags[0].tokens - tags[1].tokens).abs().max() > VISIBLE
+    assert gap(tags[0].tokens, built.tokens(identity(0).embedding)) < ROUNDING
+    assert gap(tags[1].tokens, built.null_tokens()) < ROUNDING
+    assert gap(tags[0].tokens, tags[1].tokens) > VISIBLE
     assert torch.equal(tags[0].hint, keypoints.movedim(-1, 1))
 
 

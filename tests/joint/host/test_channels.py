@@ -13,6 +13,9 @@ from same_subject.tests.tiny.sets import apply, case, gap, sample
 ORDER = "noisy, reference, mask"
 INPAINTING_ORDER = "noisy, mask, reference"
 SIGMA = 14.6146
+ROUNDING = 1e-5
+"""Of gaps: 5.3e-7 was seen."""
+VISIBLE = 0.01
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,12 @@ def test_given_references_come_scaled_with_mask_0_and_missing_pictures_are_zero_
     full = first_input(apply(unet, one.joint_set, "text only", channel_order=ORDER), one)[0]
     made, kept = one.layout.generated_rows, one.layout.reference_rows
     clean = one.joint_set.reference_latents() * 0.18215
-    assert torch.allclose(full[kept, 4:8], clean) and (full[kept, 8] == 0).all()
+    assert gap(full[kept, 4:8], clean) < ROUNDING and (full[kept, 8] == 0).all()
+    assert gap(one.joint_set.reference_latents(), clean) > VISIBLE
     assert (full[made, 4:8] == 0).all() and (full[made, 8] == 1).all()
-    assert gap(full[kept, :4], (clean + SIGMA * one.joint_set.reference_noise()) / (SIGMA**2 + 1) ** 0.5) < 1e-4
+    noisy = (clean + SIGMA * one.joint_set.reference_noise()) / (SIGMA**2 + 1) ** 0.5
+    assert gap(full[kept, :4], noisy) < ROUNDING
+    assert gap(one.joint_set.reference_noise(), noisy) > VISIBLE
 
 
 def test_a_null_reference_is_zero_with_mask_1_on_every_row_and_literally_keeps_its_mask(unet):
@@ -60,8 +66,8 @@ def test_both_channel_orders_are_the_same_model_with_permuted_weights(unet):
     with torch.no_grad():
         weight.copy_(unet.model.diffusion_model.input_blocks[0][0].weight[:, [0, 1, 2, 3, 8, 4, 5, 6, 7]])
     expected = sample(apply(unet, one.joint_set, channel_order=ORDER), one)
-    assert gap(sample(apply(permuted, one.joint_set, channel_order=INPAINTING_ORDER), one), expected) < 1e-4
-    assert gap(sample(apply(unet, one.joint_set, channel_order=INPAINTING_ORDER), one), expected) > 0.01
+    assert gap(sample(apply(permuted, one.joint_set, channel_order=INPAINTING_ORDER), one), expected) < ROUNDING
+    assert gap(sample(apply(unet, one.joint_set, channel_order=INPAINTING_ORDER), one), expected) > VISIBLE
 
 
 def loaded_from(model, path):

@@ -8,7 +8,8 @@ from same_subject.nodes.joint import guidance
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, guide, made, sample
 
-ROUNDING = 2e-4
+ROUNDING = 2e-5
+"""Of gaps: 1.6e-6 was seen."""
 VISIBLE = 0.01
 ORDER = "noisy, reference, mask"
 TWO, THREE = ("joint", "text only"), ("text first", "image first")
@@ -99,7 +100,7 @@ def test_a_reference_free_term_does_not_move_when_the_reference_picture_changes(
             terms = Terms(jedi(unets, channels, one, "joint", null_references=form), one)
             sample(terms.model, one, steps=1)
             seen[seed, form] = terms.seen[0]
-    assert gap(seen[0, "isolated"][1], seen[1, "isolated"][1]) < ROUNDING / 100
+    assert gap(seen[0, "isolated"][1], seen[1, "isolated"][1]) < ROUNDING
     assert gap(seen[0, "isolated"][0], seen[1, "isolated"][0]) > VISIBLE
     # The literal form keeps the noised references in x: the reason for the departure.
     assert gap(seen[0, "literal"][1], seen[1, "literal"][1]) > VISIBLE
@@ -197,7 +198,7 @@ def test_a_node_that_changes_plain_guidance_changes_three_terms_too(unets, mode)
     for multiplier in (0.0, 0.7):
         (rescaled,) = RescaleCFG().patch(unets[4], multiplier)
         results[multiplier] = sample(apply(rescaled, one.joint_set, mode), one, cfg=2.0)
-    assert gap(results[0.0], expected) < 5e-3
+    assert gap(results[0.0], expected) < ROUNDING
     assert gap(results[0.7], expected) > VISIBLE
 
 

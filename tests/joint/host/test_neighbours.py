@@ -20,6 +20,7 @@ from same_subject.tests.tiny.sets import apply, case, gap, made, sample
 import nodes
 
 ROUNDING = 1e-4
+"""Of gaps: 8.4e-6 was seen."""
 VISIBLE = 0.01
 SHARE = 1e-4
 """Largest error, as a share of the effect."""
@@ -121,7 +122,7 @@ def test_sag_leaves_a_reference_free_term_free_of_references(unet):
         reference = calls.inputs[0][:4][one.layout.reference_rows]
         assert torch.equal(calls.inputs[1][one.layout.reference_rows], reference)
         seen.append(reference)
-    assert gap(*seen) > 1e-3
+    assert gap(*seen) > VISIBLE
 
 
 @pytest.mark.parametrize("order", ("before", "after"))
@@ -314,7 +315,8 @@ def test_latents_that_are_not_finite_are_refused(unet, row, value):
 def test_rounding_to_half_precision_is_not_refused(unet):
     one = case()
     half = {**one.latent, "samples": one.latent["samples"].half().float()}
-    assert gap(sample(apply(unet, one.joint_set), one, latent=half), sample(apply(unet, one.joint_set), one)) < 1e-2
+    assert gap(sample(apply(unet, one.joint_set), one, latent=half), sample(apply(unet, one.joint_set), one)) < ROUNDING
+    assert gap(half["samples"], one.latent["samples"]) > 10 * ROUNDING, "the set's own references are used"
 
 
 def test_conditioning_of_another_set_or_size_is_refused(unet):

@@ -13,7 +13,8 @@ from same_subject.tests.tiny import identities, models, scenes, sets
 from same_subject.tests.tiny.scenes import STEPS, branches, install, sample
 from same_subject.tests.tiny.sets import gap
 
-ROUNDING = 1e-4
+ROUNDING = 2e-4
+"""Of gaps: 1.4e-5 was seen."""
 VISIBLE = 100 * ROUNDING
 
 
@@ -72,8 +73,8 @@ def test_own_equals_the_listing(unet, last_steps):
 def test_own_equals_the_listing_in_other_layouts(kind):
     model, chain = models.model(kind), branches(1, kind=kind)
     expected = listing(model, chain, 1, steps=2, kind=kind)
-    assert gap(sample(install(model, chain, "own", 1), steps=2, kind=kind), expected) < ROUNDING
-    assert gap(sample(model, steps=2, kind=kind), expected) > VISIBLE
+    assert gap(sample(install(model, chain, "own", 1), steps=2, kind=kind), expected) < 3e-4  # 2.6e-5 was seen of sd2
+    assert gap(sample(model, steps=2, kind=kind), expected) > 0.1
 
 
 @pytest.mark.parametrize("sampler", ("euler", "dpmpp_2m"))
