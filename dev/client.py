@@ -94,8 +94,12 @@ class Client:
         return "/".join(filter(None, [answer["subfolder"], answer["name"]]))
 
     def queue(self, graph: Graph) -> str:
-        """Queue a graph in API format; returns its prompt id. Raises `Refused`."""
-        return self.post("/prompt", {"prompt": graph, "client_id": self.client_id})["prompt_id"]
+        """Queue a graph in API format; returns its prompt id. Raises `Refused`, also where a part of the graph was."""
+        answer = self.post("/prompt", {"prompt": graph, "client_id": self.client_id})
+        if answer.get("node_errors"):  # the server would run the outputs that it can
+            self.post("/queue", {"delete": [answer["prompt_id"]]})
+            raise Refused(answer)
+        return answer["prompt_id"]
 
     def interrupt(self) -> None:
         """Ask the server to stop what it is running."""

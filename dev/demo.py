@@ -13,7 +13,6 @@ if not __package__:
     load()
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from same_subject.dev import client, server
 from same_subject.dev import host as hosts
 from same_subject.dev.showing import checkpoints, graphs, pictures, reports
+from same_subject.dev.showing.checks import check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,34 +61,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def check(options: argparse.Namespace) -> None:
-    """Refuse what cannot work before anything is installed or started."""
-    if options.scene and (options.reference or options.caption or options.prompt or options.checkpoint or options.size):
-        raise hosts.SetupError(
-            "--scene is a demo of its own: of the other options it takes --seed, --steps, --output and --comfyui."
+def size_of(options: argparse.Namespace, family: str) -> int | None:
+    """Width and height of the pictures for a ``family`` of checkpoints or "demo"; None leaves the graph's own."""
+    if options.size is None and family == "demo" and options.reference:
+        size = checkpoints.DEMO_SIZE
+        print(
+            f"Your pictures are resized to {size}x{size}, which the small demo model paints; give --checkpoint for a model that "
+            "can show your subject."
         )
-    for picture in options.reference:
-        if not picture.is_file():
-            raise hosts.SetupError(f"--reference {picture}: there is no such file.")
-    if options.checkpoint:
-        if not options.checkpoint.is_file():
-            raise hosts.SetupError(f"--checkpoint {options.checkpoint}: there is no such file.")
-        if not options.reference:
-            raise hosts.SetupError("--checkpoint needs --reference: give at least one picture of your subject.")
-        checkpoints.family_of(options.checkpoint)
-    if len(options.caption) not in (0, 1, len(options.reference) or len(options.caption)):
-        raise hosts.SetupError(
-            f"{len(options.caption)} captions for {len(options.reference)} references: give one for all, or one each."
-        )
-    if options.size is not None and (options.size < 64 or options.size % 8):
-        raise hosts.SetupError(f"--size {options.size}: give a multiple of 8, at least 64.")
-    if options.seed is not None and not 0 <= options.seed < 2**64:
-        raise hosts.SetupError(f"--seed {options.seed}: give a number from 0 to 2^64 - 1.")
+        return size
+    return options.size or checkpoints.SIZES.get(family)
 
 
 def run(host: hosts.Host, options: argparse.Namespace) -> None:
     """Start the server, run the graph, write the results."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
     started = time.monotonic()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.scene:
@@ -106,7 +92,7 @@ def run(host: hosts.Host, options: argparse.Namespace) -> None:
             prompts=options.prompt,
             seed=options.seed,
             steps=options.steps,
-            size=options.size or checkpoints.SIZES.get(family),
+            size=size_of(options, family),
             checkpoint=checkpoints.offer_checkpoint(live, options.checkpoint),
         )
         files, run_seconds = paint(live.client, graph, options.output)

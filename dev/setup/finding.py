@@ -22,8 +22,9 @@ def find(chosen: str | Path | None = None, say: Callable[[str], object] = print)
         return users_host(named)
     around = surrounding_comfyui(sys.argv[0])
     if around:
-        say(f"Using the ComfyUI around this folder: {around}")
-        return users_host(around)
+        host = users_host(around)
+        say(f"Using the ComfyUI around this folder: {around}, with {host.python}")
+        return host
     return installing.private_host(cache_folder(), say)
 
 
@@ -45,10 +46,11 @@ def users_host(path: str | Path) -> Host:
     version = read_version(root)
     if version != "unknown" and numbers(version) < numbers(OLDEST):
         raise SetupError(f"{root} is ComfyUI {version}, but {OLDEST} or newer is needed: update it, or name another.")
-    for python in pythons.pythons_beside(root):
+    tried = list(dict.fromkeys(pythons.pythons_beside(root)))
+    for python in tried:
         if pythons.can_import(python, "torch", "aiohttp", "PIL", "safetensors"):
             return Host(root, python, private=False)
     raise SetupError(
-        f"No Python with torch and ComfyUI's other packages was found beside {root}: run this command "
-        "with the Python that runs your ComfyUI."
+        f"No Python with torch and ComfyUI's other packages was found beside {root} (tried {', '.join(map(str, tried))}): run "
+        f"this command with the Python that runs your ComfyUI, as in `PYTHON {sys.argv[0]}`."
     )

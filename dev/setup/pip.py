@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -66,7 +68,7 @@ def watch(
     started = time.monotonic()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
-        text=True, encoding="utf-8", errors="replace",
+        text=True, encoding="utf-8", errors="replace", start_new_session=os.name != "nt",
     )  # fmt: skip
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -91,8 +93,16 @@ def watch(
             tell(line.rstrip(), time.monotonic() - started)
     finally:
         if process.poll() is None:
-            process.kill()
+            kill(process)
             process.wait()
+
+
+def kill(process: subprocess.Popen) -> None:
+    """End a process that leads a session of its own, with all that it started: pip runs builds in further processes."""
+    if os.name == "nt":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def explain_pip(output: str, log: Path) -> str:

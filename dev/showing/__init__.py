@@ -1,1 +1,1 @@
-"""What `dev/demo.py` does, in the order of the data: checkpoints, graphs, steps, pictures, reports."""
+"""What `dev/demo.py` does, in the order of the data: checks, checkpoints, graphs, steps, pictures, reports."""

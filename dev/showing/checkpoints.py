@@ -13,6 +13,10 @@ FAMILIES = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
 """Width of the text features that cross-attention takes -> family of the checkpoint."""
 SIZES = {"sd15": 512, "sd2": 512, "sdxl": 1024}
 """Width and height of the pictures that a family was made for."""
+DEMO_SIZE = 64
+"""The same for the demo model."""
+SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".pkl")
+"""Ends of the names of files that ComfyUI lists as checkpoints."""
 
 
 def family_of(path: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 import copy
 import io
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -94,8 +95,7 @@ def refusal(*arguments):
 
 
 def test_what_cannot_work_is_refused_before_set_up(tmp_path):
-    picture = tmp_path / "a.png"
-    picture.touch()
+    picture = png(tmp_path / "a.png")
     model = checkpoint(tmp_path / "a.safetensors", 768)
     assert "there is no such file" in refusal("--reference", tmp_path / "none.png")
     assert "there is no such file" in refusal("--checkpoint", tmp_path / "none", "--reference", picture)
@@ -105,6 +105,62 @@ def test_what_cannot_work_is_refused_before_set_up(tmp_path):
     assert "is a demo of its own" in refusal("--scene", "--prompt", "a mug")
     assert "give a number from 0" in refusal("--seed", -1)
     demo.check(demo.parse(["--checkpoint", str(model), "--reference", str(picture), "--prompt", "a dog"]))
+
+
+def png(path):
+    """A file that begins as a PNG does; set-up comes before what could look further."""
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 64)
+    return path
+
+
+def test_a_picture_that_is_none_is_refused_before_set_up(tmp_path):
+    for name, content in {"page.png": b"<!DOCTYPE html><html>", "empty.jpg": b"", "archive.png": b"PK\3\4" + b"\0" * 60}.items():
+        (tmp_path / name).write_bytes(content)
+        assert f"--reference {tmp_path / name} is no picture" in refusal("--reference", tmp_path / name)
+    assert "there is no such file" in refusal("--reference", tmp_path)
+    for start in (b"\xff\xd8\xff\xe0", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0", b"\0\0\0\x20ftypavif"):
+        (tmp_path / "other").write_bytes(start + b"\0" * 64)
+        demo.check(demo.parse(["--reference", str(tmp_path / "other"), "--output", str(tmp_path / "out")]))
+
+
+def test_numbers_and_texts_that_no_node_would_take_are_refused_before_set_up(tmp_path):
+    picture = png(tmp_path / "a.png")
+    for steps in (0, -1, 10001):
+        assert f"--steps {steps}: give a number from 1 to 10000" in refusal("--steps", steps)
+    assert "--size 8200: give a multiple of 8, from 64 to 8192" in refusal("--size", 8200)
+    assert "17 references: give at most 16" in refusal(*["--reference", picture] * 17)
+    assert "65 prompts: give at most 64" in refusal("--prompt", *["a mug"] * 65)
+    assert "--prompt: a prompt is empty" in refusal("--prompt", "a mug", " ")
+    assert "3 captions for 1 references" in refusal("--caption", "a", "b", "c"), "the demo's own pictures count, too"
+    wrong = tmp_path / "model.zip"
+    wrong.touch()
+    assert "--checkpoint" in (said := refusal("--checkpoint", wrong, "--reference", picture)) and ".safetensors" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links")
+def test_a_folder_that_cannot_be_written_is_refused_before_set_up(tmp_path, monkeypatch):
+    file = png(tmp_path / "file")
+    assert "--output" in (said := refusal("--output", file)) and "is a file, give a folder" in said
+    assert "cannot be made" in refusal("--output", file / "below")
+    full = tmp_path / "full"
+    full.symlink_to("/proc/self/fdinfo" if os.path.isdir("/proc/self/fdinfo") else "/dev")
+    assert "cannot be written" in refusal("--output", full)
+    demo.check(demo.parse(["--output", str(tmp_path / "new" / "folder")]))
+    assert not (tmp_path / "new").exists(), "only looked at: a refusal leaves nothing behind"
+
+
+def test_a_photo_without_a_checkpoint_is_resized_to_the_demo_models_size_and_one_line_says_so(tmp_path, capsys):
+    picture = str(png(tmp_path / "a.png"))
+
+    def size(family, *arguments):
+        return demo.size_of(demo.parse(arguments), family)
+
+    assert size("demo", "--reference", picture) == 64
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "resized to 64x64" in line and "--checkpoint" in line
+    assert size("demo", "--reference", picture, "--size", "128") == 128
+    assert size("demo") is None and size("sd15", "--reference", picture) == 512 and size("sdxl", "--reference", picture) == 1024
+    assert capsys.readouterr().out == ""
 
 
 def test_references_and_prompts_may_be_repeated_or_listed():
@@ -226,6 +282,28 @@ def test_a_refused_graph_becomes_a_message_with_node_and_input():
     assert isinstance(refused, client.Refused)
     assert str(refused) == "X (node 7): Value -1 smaller than min of 1: width"
     assert "404" in str(client.answer_error("/view", 404, b"gone"))
+
+
+def test_a_graph_that_the_server_takes_in_part_counts_as_refused(monkeypatch):
+    """It runs the outputs that it can, here a preview, and says what it left out in an answer of success."""
+    error = {
+        "type": "custom_validation_failed",
+        "message": "Custom validation failed for node",
+        "details": "prompts - Joint Set: x",
+    }
+    answer = {"prompt_id": "p", "number": 1, "node_errors": {"4": {"class_type": "JediJointSet", "errors": [error]}}}
+    asked = []
+
+    def request(self, path, body=None, headers=None):
+        asked.append((path, json.loads(body)))
+        return answer if path == "/prompt" else None
+
+    monkeypatch.setattr(client.Client, "request", request)
+    with pytest.raises(client.Refused, match=r"JediJointSet \(node 4\): .*Joint Set: x"):
+        client.Client("http://127.0.0.1:1").queue({})
+    assert asked[-1] == ("/queue", {"delete": ["p"]}), "and the rest is not painted"
+    answer["node_errors"] = {}
+    assert client.Client("http://127.0.0.1:1").queue({}) == "p"
 
 
 def test_a_link_to_the_pack_is_removed_without_touching_the_pack(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -95,10 +96,29 @@ def test_a_folder_that_is_no_comfyui_is_refused(tmp_path):
         finding.users_host(tmp_path)
 
 
-def test_a_comfyui_without_a_python_that_has_torch_is_refused(tmp_path, monkeypatch):
+def test_a_comfyui_without_a_python_that_has_torch_is_refused_and_names_those_that_were_tried(tmp_path, monkeypatch):
     monkeypatch.setattr(pythons, "can_import", lambda python, *modules: False)
-    with pytest.raises(hosts.SetupError, match="run this command with the Python that runs your ComfyUI"):
-        finding.users_host(make_comfyui(tmp_path / "ComfyUI"))
+    root = make_comfyui(tmp_path / "ComfyUI")
+    python = pythons.environment_python(root / "venv")
+    python.parent.mkdir(parents=True)
+    python.touch()
+    monkeypatch.setattr(sys, "argv", ["custom_nodes/same-subject/dev/demo.py"])
+    with pytest.raises(hosts.SetupError) as error:
+        finding.users_host(root)
+    said = str(error.value)
+    assert str(python) in said and sys.executable in said, "which Pythons lack torch"
+    assert "run this command with the Python that runs your ComfyUI, as in `PYTHON custom_nodes/same-subject/dev/demo.py`" in said
+
+
+def test_the_comfyui_around_this_folder_is_said_with_its_python(tmp_path, monkeypatch, any_python):
+    around, said = make_comfyui(tmp_path / "ComfyUI"), []
+    python = pythons.environment_python(around / "venv")
+    python.parent.mkdir(parents=True)
+    python.touch()
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.setattr(sys, "argv", [str(around / "custom_nodes" / "same-subject" / "dev" / "demo.py")])
+    hosts.find(None, said.append)
+    assert said == [f"Using the ComfyUI around this folder: {around}, with {python}"]
 
 
 def test_a_comfyui_that_is_too_old_is_refused(tmp_path, any_python):
@@ -316,6 +336,55 @@ try:
     time.sleep(60)
 finally:
     pathlib.Path(sys.argv[1]).touch()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("which", ["SIGINT", "SIGTERM"])
+def test_a_set_up_that_is_stopped_ends_pip_and_what_pip_started(tmp_path, which):
+    """A program that ends at SIGTERM leaves its children to themselves."""
+    (tmp_path / "child.py").write_text(BUILDS, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SETS_UP, str(pack.ROOT / "dev"), str(tmp_path / "child.py"), str(tmp_path / "pids")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "pip runs\n"
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    process.send_signal(getattr(signal, which))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143}[which] and "Traceback" not in errors
+    deadline = time.monotonic() + 10
+    while any(map(runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(pids) == 2 and not any(map(runs, pids))
+
+
+def runs(pid):
+    """Whether a process is there and not merely waiting to be asked how it ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+SETS_UP = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+sys.path.insert(0, sys.argv[1])
+import pack; pack.load()
+from same_subject.dev import host
+from same_subject.dev.setup import pip
+with host.plain_errors(), open(sys.argv[3] + ".log", "w") as log:
+    pip.watch([sys.executable, "-u", *sys.argv[2:]], None, lambda line, _: print(line, flush=True), log)
+"""
+BUILDS = """
+import os, pathlib, subprocess, sys, time
+wheel = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {wheel.pid}")
+print("pip runs", flush=True)
+time.sleep(60)
 """
 
 
