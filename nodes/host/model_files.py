@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         state = comfy.utils.load_torch_file(str(path), safe_load=True)
-        _check_weights(state)
+        _check_weights(state, path.stat().st_size)
         return state
     except Exception as problem:
         raise ValueError(
@@ -41,12 +41,15 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         ) from problem
 
 
-def _check_weights(state) -> None:
+def _check_weights(state, size: int) -> None:
+    """size: bytes of the file. A pickle can hold one number as a weight of any shape."""
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"it holds a {type(state).__name__} instead of weights with names")
     parts = {key: value for key, value in state.items() if isinstance(value, dict)}
     within = [(f"{part}.{key}", value) for part, values in parts.items() for key, value in values.items()]
     for name, value in (*state.items(), *within):
+        if torch.is_tensor(value) and value.numel() * value.element_size() > size:
+            raise ValueError(f"its weight `{name}` {tuple(value.shape)} is larger than the file")
         if torch.is_tensor(value) and value.is_floating_point() and value.numel():
             low, high = (value.float() if value.element_size() == 1 else value).aminmax()  # NaN stays one in both
             if not (low.isfinite() and high.isfinite()):

@@ -15,6 +15,8 @@ DETECTORS, SEGMENTERS = "grounding-dino", "sams"
 OTHER_FOLDERS = {DETECTORS: ("groundingdino",), SEGMENTERS: ()}
 """Folders under other names that people already have their files in."""
 DETECTOR_EXTENSIONS = {".pth", ".json", ".safetensors", ".bin", ".txt"}
+MOST_TEXT = 2**20
+"""Bytes of a configuration that are read."""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LOADERS = {DETECTORS: "Load Grounding DINO", SEGMENTERS: "Load Segment Anything"}
 
@@ -111,6 +113,7 @@ def fingerprint(category: str, name: str) -> tuple:
 def _may_be_detector(name: str) -> bool:
     path = folder_paths.get_full_path(DETECTORS, name)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") == "grounding-dino"
-    except (OSError, ValueError, TypeError, AttributeError):
+        with open(path, encoding="utf-8") as file:
+            return json.loads(file.read(MOST_TEXT)).get("model_type") == "grounding-dino"
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return True

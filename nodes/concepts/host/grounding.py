@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from ...host import model_files
-from .. import grounding_keys, phrases
+from .. import grounding_config, grounding_keys, phrases
 from . import files
 
 NODE = files.LOADERS[files.DETECTORS]
@@ -106,7 +106,7 @@ def load(path: Path) -> Detector:
         try:
             state = grounding_keys.published(files.read_weights(path, NODE))
             config = grounding_keys.configuration(state)
-        except (ValueError, KeyError) as problem:
+        except (ValueError, KeyError, IndexError, ZeroDivisionError) as problem:
             if str(problem).startswith(NODE):
                 raise
             raise ValueError(
@@ -120,6 +120,7 @@ def load(path: Path) -> Detector:
 def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The network with these weights, under published names, in float32 for evaluation. Every weight must fit.
 
+    config: from it sizes are taken, within bounds, and nothing else; a network with more weights than ``state`` is not made.
     It stays in float32 whatever the host chose for diffusion models: in half precision small networks gave NaN or other
     boxes, because places compete closely for its queries.
     """
@@ -127,8 +128,14 @@ def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.M
 
     state = {key: value for key, value in state.items() if not key.endswith(COMPUTED)}
     try:
+        wanted = GroundingDinoConfig.from_dict(grounding_config.sizes(config))
+        with torch.device("meta"):
+            needed = sum(weight.numel() for weight in GroundingDinoForObjectDetection(wanted).parameters())
+        given = sum(weight.numel() for weight in state.values())
+        if needed > given:
+            raise ValueError(f"its weights do not fit its configuration: that needs {needed} numbers, but there are {given}")
         loaded: Any = GroundingDinoForObjectDetection.from_pretrained(
-            None, config=GroundingDinoConfig.from_dict(config), state_dict=state, dtype=torch.float32, local_files_only=True,
+            None, config=wanted, state_dict=state, dtype=torch.float32, local_files_only=True,
             ignore_mismatched_sizes=True, output_loading_info=True,
         )  # fmt: skip
         network, report = loaded
@@ -182,9 +189,11 @@ def _read_sides(path: Path) -> tuple[int, int]:
 
 def _read_json(path: Path) -> dict:
     try:
+        if path.stat().st_size > files.MOST_TEXT:
+            raise ValueError(f"it has {path.stat().st_size} bytes, but at most {files.MOST_TEXT} are read")
         said = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(said, dict):
             raise ValueError("it holds no object")
         return said
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ValueError(f"{NODE}: {path} cannot be read: {problem}. Download it again.") from problem
