@@ -139,7 +139,8 @@ class JointSetNode(io.ComfyNode):
                     min=0,
                     max=8192,
                     step=8,
-                    tooltip="Width in pixels of every picture of the set; 0 takes the first reference's, rounded down.",
+                    tooltip="Width in pixels of every picture of the set; 0 takes the first reference's, scaled down with its "
+                    "aspect to the size that the model was made for.",
                 ),
                 io.Int.Input(
                     "height",
@@ -147,7 +148,8 @@ class JointSetNode(io.ComfyNode):
                     min=0,
                     max=8192,
                     step=8,
-                    tooltip="Height in pixels of every picture of the set; 0 takes the first reference's, rounded down.",
+                    tooltip="Height in pixels of every picture of the set; 0 takes the first reference's, scaled down with its "
+                    "aspect to the size that the model was made for.",
                 ),
                 io.Int.Input(
                     "reference_seed",

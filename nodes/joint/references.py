@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,6 +49,37 @@ class Reference:
         top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
         canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
         return canvas
+
+
+def made_for(text_width: int) -> int:
+    """How many pixels the pictures have that a model was made for, by the width of its text states.
+
+    512x512 for Stable Diffusion 1.5 and 2 (768 and 1024), 1024x1024 for XL (2048) and wider ones, 64x64 for the demo.
+    """
+    side = 64 if text_width < 768 else 512 if text_width < 1280 else 1024
+    return side * side
+
+
+def set_size(width: int, height: int, own: tuple[int, int], most: int, step: int) -> tuple[int, int]:
+    """Width and height of a set, multiples of ``step``; what is 0 follows the first reference, of ``own`` width and height.
+
+    Where that would make more than ``most`` pixels, the reference's aspect is kept: without a side on an area of ``most``
+    pixels, else beside the one that is given. A given side is rounded down, and 0 if it is less than a step.
+    """
+    wanted = width or own[0], height or own[1]
+    if (width and height) or wanted[0] * wanted[1] <= most:
+        return wanted[0] // step * step, wanted[1] // step * step
+    aspect = own[0] / own[1]
+    if width:
+        return width // step * step, _side(width / aspect, max(most / width, 2 * width), step)
+    if height:
+        return _side(height * aspect, max(most / height, 2 * height), step), height // step * step
+    longest = most / step
+    return _side(math.sqrt(most * aspect), longest, step), _side(math.sqrt(most / aspect), longest, step)
+
+
+def _side(length: float, longest: float, step: int) -> int:
+    return max(1, round(min(length, longest) / step)) * step
 
 
 def blank(picture: torch.Tensor, mask: torch.Tensor, background: float) -> torch.Tensor:

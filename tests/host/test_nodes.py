@@ -19,7 +19,9 @@ from same_subject.nodes.demo.host import pictures as demo_pictures
 from same_subject.nodes.demo.nodes import LoadDemoModel
 from same_subject.nodes.identity.host import face_analysis
 from same_subject.nodes.identity.host import files as identity_files
+from same_subject.nodes.joint.host import sets as joint_sets
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
+from same_subject.nodes.joint.references import Reference
 from same_subject.tests.server import graphs
 from same_subject.tests.tiny import models
 
@@ -139,9 +141,38 @@ def test_the_basic_graph_paints_pictures(loaded):
         assert torch.equal(last, everything[[3, 0, 7, 4]])
 
 
-def test_a_set_takes_its_size_from_the_first_reference_rounded_down(loaded):
+def test_a_set_takes_its_size_from_the_first_reference(loaded):
     _, _, latent, one = joint_set(loaded, width=0, height=0)
-    assert tuple(one.references.shape) == (2, 4, 8, 11) and latent["samples"].shape[-2:] == (8, 11)
+    assert tuple(one.references.shape) == (2, 4, 7, 9) and latent["samples"].shape[-2:] == (7, 9), "90x70 on 64x64"
+    small = ReferencePictures.execute({"image0": torch.rand(1, 45, 90, 3)}, "", "crop", "grey").result[0]
+    _, _, latent, _ = joint_set(loaded, width=0, height=0, references=small)
+    assert latent["samples"].shape[-2:] == (5, 11), "rounded down"
+
+
+@pytest.mark.parametrize("width, expected", ((768, (440, 592)), (2048, (888, 1184)), (64, (56, 72))))
+def test_a_photo_does_not_make_a_set_of_many_megapixels(loaded, width, expected):
+    """A photo of 12 megapixels made a set of 12 megapixels."""
+    _, clip, vae, _ = loaded
+
+    class OfWidth:
+        def tokenize(self, text):
+            return text
+
+        def encode_from_tokens_scheduled(self, text, show_pbar=True):
+            return [[torch.zeros(1, 77, width), {}]]
+
+    class Sized:
+        def __getattr__(self, name):
+            return getattr(vae, name)
+
+        def encode(self, pictures):
+            self.asked = tuple(pictures.shape[1:3])
+            return torch.zeros(1, 4, self.asked[0] // 8, self.asked[1] // 8)
+
+    photo = Reference(torch.zeros(1, 1, 3).expand(3024, 4032, 3), "", "crop", 0.5)
+    sized = Sized()
+    joint_sets.prepare(OfWidth(), sized, (photo,), ["a"])
+    assert sized.asked == expected
 
 
 def test_references_are_chained_in_order():

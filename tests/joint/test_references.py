@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from same_subject.nodes.joint import references
 from same_subject.nodes.joint.references import Reference, gather, unbatch_masks, unbatch_pictures
 from same_subject.tests.tiny.sets import gap
 
@@ -157,3 +158,42 @@ def test_a_picture_of_which_nothing_would_be_left_is_refused():
             gather(pictures, masks, ["", ""], "crop", "grey")
     kept = gather([torch.cat((picture, half), -1)], [1 - right], [""], "crop", "grey")[0].picture
     assert torch.equal(kept[:, :8], picture[:, :8]) and (kept[:, 12:] == 0.5).all()
+
+
+SD, XL, DEMO = 512 * 512, 1024 * 1024, 64 * 64
+
+
+def test_what_a_model_was_made_for_is_known_by_the_width_of_its_texts():
+    assert [references.made_for(width) for width in (64, 768, 1024, 1280, 2048, 4096)] == [DEMO, SD, SD, XL, XL, XL]
+
+
+@pytest.mark.parametrize(
+    "own, most, expected",
+    [
+        ((4032, 3024), SD, (592, 440)),  # 12 megapixels
+        ((4032, 3024), XL, (1184, 888)),
+        ((3024, 4032), DEMO, (56, 72)),
+        ((512, 512), SD, (512, 512)),
+        ((515, 509), SD, (512, 504)),  # a few rows less than the area: as they are, rounded down
+        ((90, 70), SD, (88, 64)),
+        ((1024, 256), SD, (1024, 256)),
+        ((8000, 8000), SD, (512, 512)),
+        ((100_000, 5), SD, (32768, 8)),
+    ],
+)
+def test_a_set_without_a_size_gets_the_first_references_aspect_on_the_models_area(own, most, expected):
+    width, height = references.set_size(0, 0, own, most, 8)
+    assert (width, height) == expected and width * height <= 1.02 * most
+    if min(expected) > 100:
+        assert abs(width / height / (own[0] / own[1]) - 1) < 0.02, "its aspect, to half a latent"
+
+
+def test_a_size_that_is_given_stays_and_the_other_side_follows_the_aspect():
+    assert references.set_size(3000, 2000, (64, 64), SD, 8) == (3000, 2000), "as large as is asked for"
+    assert references.set_size(515, 0, (90, 70), SD, 8) == (512, 64), "a small reference's side, as it is"
+    assert references.set_size(512, 0, (4000, 3000), SD, 8) == (512, 384)
+    assert references.set_size(0, 512, (4000, 3000), SD, 8) == (680, 512)
+    assert references.set_size(2048, 0, (4000, 3000), SD, 8) == (2048, 1536)
+    assert references.set_size(512, 0, (300, 12000), SD, 8) == (512, 1024), "at most twice as long"
+    assert references.set_size(64, 0, (300, 12000), SD, 8) == (64, 2560), "or what fills the model's area"
+    assert references.set_size(0, 4, (4000, 3000), SD, 8)[1] == 0, "too small for a latent: refused by who asks"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..layout import JointSet, Layout, draw_noise, key_of
-from ..references import Reference
+from ..references import Reference, made_for, set_size
 from ..settings import Settings
 from . import channels, encoding, tagging
 from .sampling import JointSampling
@@ -34,7 +34,7 @@ def prepare(
 ) -> Prepared:
     """A joint set with one picture to generate for each of ``texts``.
 
-    width, height: pixels of every picture; 0 takes the first reference's. Both are rounded down to whole latents.
+    width, height: pixels of every picture, in whole latents; 0 follows the first reference, see `references.set_size`.
     Raises ValueError where there is no reference, no room for a latent, or no VAE of pictures.
     """
     if not references:
@@ -42,7 +42,8 @@ def prepare(
     encoding.check_vae(vae)
     step = vae.spacial_compression_encode()
     first_height, first_width = references[0].picture.shape[:2]
-    width, height = ((wanted or own) // step * step for wanted, own in ((width, first_width), (height, first_height)))
+    most = 0 if width and height else made_for(encoding.text_width(clip))
+    width, height = set_size(width, height, (first_width, first_height), most, step)
     if not width or not height:
         raise ValueError(
             f"Joint Set: the set's size would be {width}x{height}, but needs at least {step}x{step}. Set `width` and `height`."
