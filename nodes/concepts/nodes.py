@@ -26,7 +26,8 @@ class LoadGroundingDino(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=files.detector_names(),
-                    tooltip="An original .pth file or a published folder in models/grounding-dino. Nothing is downloaded.",
+                    tooltip="An original .pth file, such as groundingdino_swint_ogc.pth, or a published folder, such as "
+                    "grounding-dino-tiny, in models/grounding-dino. Nothing is downloaded.",
                 ),
             ],
             outputs=[sockets.Detector.Output(display_name="detector", tooltip="For Find Concepts.")],
@@ -58,7 +59,8 @@ class LoadSegmentAnything(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=files.segmenter_names(),
-                    tooltip="An original .pth file (vit_b, vit_l or vit_h) in models/sams. Nothing is downloaded.",
+                    tooltip="An original .pth file (vit_b, vit_l or vit_h), such as sam_vit_b_01ec64.pth, in models/sams. "
+                    "Nothing is downloaded.",
                 ),
             ],
             outputs=[sockets.Segmenter.Output(display_name="segmenter", tooltip="For Concept Masks.")],

@@ -50,3 +50,5 @@ def test_wrong_inputs_are_refused_before_the_queue_starts(live, graph):
         with pytest.raises(client.Refused) as caught:
             live.client.run(changed(graph, name, **inputs))
         assert message in str(caught.value)
+        ((node, said),) = caught.value.node_errors.items()
+        assert node == name and len(said["errors"]) == 1, "each problem is said once"

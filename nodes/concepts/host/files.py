@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import folder_paths
 import torch
@@ -28,34 +28,46 @@ def register() -> None:
 
 
 def detector_names() -> list[str]:
-    """Original checkpoints and published folders that are there, then those that could be fetched."""
+    """Original checkpoints and published folders that are there."""
     given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(DETECTORS)]
     folders = [os.path.dirname(name) for name in given if os.path.basename(name) == "config.json" and _may_be_detector(name)]
-    found = [*(name for name in given if name.endswith(".pth")), *(folder for folder in folders if folder)]
-    listed = catalogue.files(f"models/{DETECTORS}")
-    known = [name for name in listed if name.endswith(".pth")]
-    known += [name.removesuffix("/model.safetensors") for name in listed if name.endswith("/model.safetensors")]
-    return list(dict.fromkeys([*found, *known]))
+    return [name for name in dict.fromkeys((*_checkpoints(DETECTORS, given), *folders)) if name]
 
 
 def segmenter_names() -> list[str]:
-    """Segment Anything files that are there, then those that could be fetched."""
-    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(SEGMENTERS) if name.endswith(".pth")]
-    return list(dict.fromkeys([*given, *catalogue.files(f"models/{SEGMENTERS}")]))
+    """Segment Anything files that are there."""
+    return _checkpoints(SEGMENTERS, [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(SEGMENTERS)])
+
+
+def _checkpoints(category: str, names: list[str]) -> list[str]:
+    """Those that are original checkpoints; the host's list holds links that lead nowhere, too."""
+    folders = folder_paths.get_folder_paths(category)
+    return [name for name in names if name.endswith(".pth") and any(os.path.isfile(os.path.join(each, name)) for each in folders)]
 
 
 def find(category: str, name: str) -> Path:
-    """The file or folder that a user chose. Raises with the folders that were searched and where to get it."""
-    for folder in folder_paths.get_folder_paths(category):
-        path = Path(folder, *name.split("/"))
-        inside = path.resolve().is_relative_to(Path(folder).resolve())
-        if inside and (path.is_file() or (path / "config.json").is_file()):
+    """The file or folder that a user chose, a link included. Raises with the folders that were searched and where to get it.
+
+    The name must not lead out of the folders; where a link in them leads is its owner's choice.
+    """
+    searched, link = folder_paths.get_folder_paths(category), ""
+    for path in [Path(folder, *name.split("/")) for folder in searched] if _is_inside(name) else ():
+        if os.path.isfile(path) or os.path.isfile(path / "config.json"):
             return path
-    file = name if name.endswith(".pth") else f"{name}/model.safetensors"
+        if os.path.islink(path):
+            link = f" {path} is a link to {os.readlink(path)}, which is not there."
+    shown = str(name)[:200]
+    file = shown if shown.endswith(".pth") else f"{shown}/model.safetensors"
     raise ValueError(
-        f"{LOADERS[category]}: `file` is `{name}`, which is in none of {folder_paths.get_folder_paths(category)}. "
+        f"{LOADERS[category]}: `file` is `{shown}`, which is in none of {searched}.{link} "
         f"{catalogue.where_to_get(file, f'models/{category}')}"
     )
+
+
+def _is_inside(name) -> bool:
+    """Whether a name stays within the folder that it is looked for in, on every system."""
+    path = PureWindowsPath(name if isinstance(name, str) else "")
+    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name
 
 
 def check(category: str, name: str) -> None:

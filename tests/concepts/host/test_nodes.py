@@ -123,9 +123,67 @@ def test_a_missing_file_is_named_with_its_folders_and_where_to_get_it(monkeypatc
         category = concept_files.DETECTORS if node is nodes.LoadGroundingDino else concept_files.SEGMENTERS
         said = nodes._file_or_problem(category, file)
         assert str(tmp_path) in said and f"Get it from {url}" in said and file in said
-        assert file in next(item for item in node.define_schema().inputs if item.id == "file").options
-    assert "is in none of" in nodes._file_or_problem(concept_files.SEGMENTERS, "../secret.pth")
+        assert file not in next(item for item in node.define_schema().inputs if item.id == "file").options
     assert nodes.LoadGroundingDino.validate_inputs(None) is True
+
+
+@pytest.fixture
+def both_folders(monkeypatch, tmp_path):
+    """A folder that is searched for detectors and for segmenters, and one beside it."""
+    concept_files.register()
+    searched, beside = tmp_path / "searched", tmp_path / "beside"
+    for category in (concept_files.DETECTORS, concept_files.SEGMENTERS):
+        _, extensions = folder_paths.folder_names_and_paths[category]
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, category, ([str(searched)], extensions))
+        monkeypatch.delitem(folder_paths.filename_list_cache, category, raising=False)
+    for folder in (searched, beside / "published"):
+        folder.mkdir(parents=True)
+    for name in ("secret.pth", "published/vocab.txt", "published/model.safetensors"):
+        (beside / name).touch()
+    (beside / "published" / "config.json").write_text('{"model_type": "grounding-dino"}')
+    return searched, beside
+
+
+def test_files_and_folders_that_are_links_are_listed_and_used(both_folders):
+    """They were refused as `in none of` the folders that held them."""
+    searched, beside = both_folders
+    try:
+        (searched / "sam.pth").symlink_to(beside / "secret.pth")
+        (searched / "linked").symlink_to(beside / "published", target_is_directory=True)
+        (searched / "gone.pth").symlink_to(beside / "nowhere.pth")
+    except OSError:
+        pytest.skip("this system makes no links")
+    assert concept_files.segmenter_names() == ["sam.pth"]
+    assert concept_files.detector_names() == ["sam.pth", "linked"]
+    assert concept_files.find(concept_files.SEGMENTERS, "sam.pth") == searched / "sam.pth"
+    assert nodes.LoadGroundingDino.validate_inputs("linked") is True
+    said = nodes._file_or_problem(concept_files.SEGMENTERS, "gone.pth")
+    assert "gone.pth" in said and f"is a link to {beside / 'nowhere.pth'}, which is not there" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("../beside/secret.pth", "x/../../beside/secret.pth", "..\\beside\\secret.pth", "{beside}/secret.pth", "../beside/published",
+     "", ".", "C:secret.pth", "a\0.pth", "x" * 5000 + ".pth", "\ud800.pth", 5, ["secret.pth"]),
+)  # fmt: skip
+def test_names_that_lead_out_of_the_folders_or_are_none_are_refused(both_folders, name):
+    searched, beside = both_folders
+    (searched / "config.json").write_text("{}")  # the folder itself is no detector
+    name = name.format(beside=beside) if isinstance(name, str) else name
+    for category in (concept_files.DETECTORS, concept_files.SEGMENTERS):
+        assert "which is in none of" in nodes._file_or_problem(category, name)
+
+
+def test_lists_hold_only_files_that_are_there(both_folders):
+    """So that the frontend knows that the others are missing, and can offer those whose source a graph holds."""
+    searched, beside = both_folders
+    assert concept_files.detector_names() == [] == concept_files.segmenter_names()
+    (beside / "published").rename(searched / "grounding-dino-tiny")
+    (searched / "groundingdino_swint_ogc.pth").touch()
+    for name in (concept_files.DETECTORS, concept_files.SEGMENTERS):
+        folder_paths.filename_list_cache.pop(name, None)
+    assert concept_files.detector_names() == ["groundingdino_swint_ogc.pth", "grounding-dino-tiny"]
+    assert concept_files.segmenter_names() == ["groundingdino_swint_ogc.pth"]
 
 
 def test_a_detectors_missing_parts_are_said_before_the_queue_starts(monkeypatch, tmp_path):
