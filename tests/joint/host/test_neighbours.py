@@ -4,8 +4,10 @@ import comfy.controlnet
 import comfy.hooks
 import pytest
 import torch
+from comfy.k_diffusion import sampling as k_sampling
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
@@ -241,6 +243,42 @@ def test_controlnet_steers_generated_rows_and_leaves_references_alone(unet, mode
     assert middle[rows].abs().max() == 0 and middle[one.layout.generated_rows].min() == 3
     clean = unet.model.process_latent_in(one.joint_set.references)
     assert gap(control.seen[0][rows], clean + 14.6146 * one.joint_set.noise[0]) < ROUNDING
+
+
+CACHES = {"EasyCache": EasyCacheNode, "LazyCache": LazyCacheNode}
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_caches_skip_steps_before_and_after_jedi_and_the_references_come_back(unet, cache):
+    """How far the pictures move was measured on the demo model and stands on the help page of JeDi."""
+    one = case()
+
+    def cached(model):
+        return CACHES[cache].execute(model, 0.3, 0.15, 0.95, False).result[0]
+
+    plain = sample(apply(unet, one.joint_set), one, steps=8)
+    results = [sample(model, one, steps=8) for model in (apply(cached(unet), one.joint_set), cached(apply(unet, one.joint_set)))]
+    assert all(gap(made(result, one), made(plain, one)) > VISIBLE for result in results)
+    assert all(torch.equal(result[one.layout.reference_rows], one.joint_set.references) for result in results)
+    assert torch.equal(*results) == (cache == "EasyCache")
+
+
+def test_references_are_without_error_to_a_sampler_that_measures_it(unet):
+    """So dpm_adaptive, which takes the mean over all rows, reads sqrt(4 / 2) too little of two pictures with two references."""
+    one, errors = case(), []
+    solver = k_sampling.DPMSolver.dpm_solver_3_step
+
+    def high(self, x, *args, **kwargs):
+        result = solver(self, x, *args, **kwargs)
+        low = self.dpm_solver_2_step(x, *args, r1=1 / 3, **kwargs)[0]
+        errors.append((result[0] - low).abs().amax(dim=(1, 2, 3)))
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(k_sampling.DPMSolver, "dpm_solver_3_step", high)
+        sample(apply(unet, one.joint_set), one, sampler="dpm_adaptive")
+    of_rows = torch.stack(errors).amax(dim=0)
+    assert of_rows[one.layout.reference_rows].max() < 1e-4 * of_rows[one.layout.generated_rows].min()
 
 
 def test_hypertile_is_refused(unet):
