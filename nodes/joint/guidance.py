@@ -11,6 +11,8 @@ import torch
 
 JOINT, TEXT_FIRST, IMAGE_FIRST, TEXT_ONLY = "joint", "text first", "image first", "text only"
 MODES = (JOINT, TEXT_FIRST, IMAGE_FIRST, TEXT_ONLY)
+THREE_TERMS = (TEXT_FIRST, IMAGE_FIRST)
+"""Modes that have e1 beside e0 and e."""
 
 
 def scales(mode: str, text_scale: float, image_scale: float) -> tuple[float, float]:
@@ -30,7 +32,12 @@ def scales(mode: str, text_scale: float, image_scale: float) -> tuple[float, flo
 
 def needs_partial(mode: str, text_scale: float, image_scale: float) -> bool:
     """Whether e1 has a factor: at equal scales equation 4 is equation 3."""
-    return mode in (TEXT_FIRST, IMAGE_FIRST) and text_scale != image_scale
+    return mode in THREE_TERMS and text_scale != image_scale
+
+
+def partial_number(mode: str) -> int:
+    """What e1 is to nodes that know two terms, conditional (0) and unconditional (1): it is where its text is."""
+    return 0 if mode == TEXT_FIRST else 1
 
 
 def guide(e0: torch.Tensor, e1: torch.Tensor, e: torch.Tensor, first: float, second: float) -> torch.Tensor:
@@ -43,6 +50,6 @@ def as_conditional(
 ) -> torch.Tensor:
     """The conditional c for which plain guidance e0 + scale (c - e0) is equation 4. ``scale`` is not 0.
 
-    Lets a node that changes plain guidance (for example Rescale CFG) change this one too.
+    Lets a node that changes plain guidance (APG, Rescale CFG) change this one too, all its terms alike.
     """
     return e0 + (first * (e1 - e0) + second * (e - e1)) / scale

@@ -48,7 +48,7 @@ def check_latent(latent: torch.Tensor, joint_set: JointSet, noise_mask: torch.Te
 def check_guider(guider, mode: str) -> None:
     """Raise if a guider cannot do what ``mode`` asks for, or cuts the batch."""
     own_prediction = type(guider).predict_noise is not comfy.samplers.CFGGuider.predict_noise
-    if mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST) and own_prediction:
+    if mode in guidance.THREE_TERMS and own_prediction:
         raise ValueError(
             f"JeDi: `guidance` is `{mode}`, which combines three terms, but the guider {type(guider).__name__} combines its "
             "terms itself. Use KSampler, KSampler Advanced or CFG Guider, or set `guidance` to `joint` or `text only`."

@@ -76,7 +76,7 @@ class JointSampling:
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """Memory for a run: the host counts two terms, here there may be three."""
-        if self.settings.mode in (guidance.TEXT_FIRST, guidance.IMAGE_FIRST):
+        if self.settings.mode in guidance.THREE_TERMS:
             noise_shape = [math.ceil(noise_shape[0] * 1.5), *noise_shape[1:]]
         return executor(model, noise_shape, *args, **kwargs)
 
@@ -132,6 +132,8 @@ class JointSampling:
         views = tuple(View(literal or not flag, generated) for flag in null)
         padding = attention.Padding.of(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn)
         terms = tuple(options["cond_or_uncond"])
+        if step.guided and self.settings.mode in guidance.THREE_TERMS:
+            options["cond_or_uncond"] = guiding.numbers(options["cond_or_uncond"], self.settings.mode)
         call = attention.SetCall(layout, views, step.levels, terms, padding)
         if x.shape[1:] == self.joint_set.references.shape[1:]:
             x = self._replaced(executor.class_obj, x, t)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import comfy.samplers
 import torch
 
+from ...host import pairs
 from .controls import TAG, Controls, latents_of
 
 
@@ -93,17 +94,11 @@ class Pool:
         groups: dict = {}
         for number in self.asked:
             patcher = self._patcher(number)
-            groups.setdefault((patcher, number if wants_pairs(patcher) else None), []).append(number)
+            alone = pairs.wanted(patcher.model_options["transformer_options"])
+            groups.setdefault((patcher, number if alone else None), []).append(number)
         for (patcher, _), numbers in groups.items():
             self.asked[numbers[0]]["model"].current_patcher = patcher
             self.answers |= predict_together({number: self.asked[number] for number in numbers})
-
-
-def wants_pairs(patcher) -> bool:
-    """Whether a ModelPatcher has patches that expect one positive and one negative chunk: the host's NAGuidance."""
-    patches = patcher.model_options["transformer_options"].get("patches", {})
-    every = (function for functions in patches.values() for function in functions)
-    return any((getattr(function, "__module__", None) or "").endswith("nodes_nag") for function in every)
 
 
 def predict_together(asked: dict[int, dict]) -> dict[int, list]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from same_subject.nodes.joint.host import channels
+from same_subject.nodes.joint.host.attention import KEY
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, sample
 
@@ -24,10 +25,10 @@ def unet():
 
 
 def first_input(model, one):
-    """The UNet's first input of a run by term: [e0 chunk, ..., e chunk], each [B, 9, H, W]."""
+    """The UNet's first input of a run by term, 0 for e, 1 for e0 and 2 for e1; each [B, 9, H, W]."""
     calls = sets.Calls(model)
     sample(calls.model, one, steps=1)
-    return dict(zip(calls.options[0]["cond_or_uncond"], calls.inputs[0].split(one.layout.rows), strict=True))
+    return dict(zip(calls.options[0][KEY].terms, calls.inputs[0].split(one.layout.rows), strict=True))
 
 
 def test_given_references_come_scaled_with_mask_0_and_missing_pictures_are_zero_with_mask_1(unet):
