@@ -7,6 +7,7 @@ This file must parse on every Python 3, because it is what says that a Python is
 """
 
 import atexit
+import importlib
 import importlib.util
 import os
 import re
@@ -67,6 +68,7 @@ def enter_host(root: "str | Path", cpu: "bool | None" = None) -> None:
     root = str(root)
     if root not in sys.path:
         sys.path.insert(0, root)
+    importlib.import_module("utils")  # an older host puts a folder with another one first
     from comfy.cli_args import args
 
     if cpu is None:

@@ -74,6 +74,7 @@ def test_pag_perturbs_the_middle_block_and_leaves_the_others_coupled(unet, mode)
 
 @pytest.mark.parametrize("order", ("before", "after"))
 @pytest.mark.parametrize("mode", (*MODES, "image first"))
+@torch.no_grad()
 def test_sag_leaves_its_own_block_coupled_and_looks_at_each_picture_by_itself(unet, mode, order):
     one, maps = case(), []
 

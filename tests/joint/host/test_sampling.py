@@ -143,6 +143,7 @@ def test_references_that_attend_only_to_references_do_not_move_with_the_prompts(
     assert gap(seen["a", "all pictures"][-1], seen["b", "all pictures"][-1]) > VISIBLE
 
 
+@torch.no_grad()
 def test_a_coupled_layer_equals_a_float64_reading_of_the_papers_listing(unet):
     one = case(generated=3, references=1)
     block = unet.model.diffusion_model.middle_block[1].transformer_blocks[0]

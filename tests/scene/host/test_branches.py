@@ -200,6 +200,18 @@ def test_own_refuses_samplers_that_keep_a_history_or_draw_noise(unet):
     assert sample(model).isfinite().all()
 
 
+@pytest.mark.parametrize("settings", ({"context_length": 2}, {"context_length": 3, "context_schedule": "looped_uniform"}))
+def test_context_windows_cut_the_rows_of_blend_and_are_refused_with_own(unet, settings):
+    """A looped window of all rows but one, with the one before it, has as many rows as the batch, in another order."""
+    chain = branches(2, rows=4)
+    settings = {"closed_loop": True, **settings}
+    windowed = identities.in_context_windows(install(unet, chain), **settings)
+    whole = sample(install(unet, chain), rows=4)
+    assert gap(sample(windowed, rows=4), whole) < ROUNDING and gap(whole, sample(unet, rows=4)) > VISIBLE
+    with pytest.raises(ValueError, match="by area conditioning or context windows. Use masks instead of areas, or set `continue"):
+        sample(identities.in_context_windows(install(unet, chain, "own"), **settings), rows=4)
+
+
 def test_places_come_from_concepts_or_from_masks(unet):
     masks = torch.zeros(1, 2, 64, 64)
     masks[:, 0, :, :32], masks[:, 1, :, 40:] = 1, 1
