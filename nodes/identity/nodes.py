@@ -99,13 +99,10 @@ class LoadFaceAnalysis(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, files, device):
-        for name, value, known in (
-            ("files", files, (face_analysis.EXACT, face_analysis.ANY)),
-            ("device", device, (face_analysis.AUTO, face_analysis.CPU)),
-        ):
-            if value is not None and value not in known:
-                return f"Load Face Analysis: `{name}` is {value!r}, but needs to be `{known[0]}` or `{known[1]}`."
+    def validate_inputs(cls, files):  # the host says a problem once for every input that is asked for, and checks the others
+        if files not in (None, face_analysis.EXACT, face_analysis.ANY):
+            known = f"`{face_analysis.EXACT}` or `{face_analysis.ANY}`"
+            return f"Load Face Analysis: `files` is {files!r}, but needs to be {known}."
         return face_analysis.problem() or True
 
     @classmethod

@@ -117,3 +117,5 @@ def test_a_missing_face_pack_is_named_before_the_queue_starts(ready):
     finally:
         folder.with_name("elsewhere").rename(folder)
     assert "glintr100.onnx" in str(caught.value) and "antelopev2.zip" in str(caught.value)
+    ((node, said),) = caught.value.node_errors.items()
+    assert node == "analysis" and len(said["errors"]) == 1, "it is said once"

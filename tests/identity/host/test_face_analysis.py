@@ -138,12 +138,12 @@ def test_a_missing_package_is_an_error_that_says_what_to_install(models, monkeyp
 @pytest.mark.parametrize("package", ("insightface", "onnxruntime"))
 def test_a_missing_package_is_said_before_the_queue_starts_with_missing_files(models, tmp_path, monkeypatch, package):
     node = identity_nodes.LoadFaceAnalysis
-    assert node.validate_inputs("any", "cpu") is True
+    assert node.validate_inputs("any") is True
     monkeypatch.setitem(sys.modules, package, None)
-    said = node.validate_inputs("any", "cpu")
+    said = node.validate_inputs("any")
     assert said.startswith(f"Load Face Analysis: the package {package} is needed, but is not installed. Run `pip install")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "insightface", ([str(tmp_path)], set()))
-    both = node.validate_inputs("any", "cpu")
+    both = node.validate_inputs("any")
     assert both.startswith(said) and "lacks 1k3d68.onnx" in both
 
 
