@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import comfy.model_management
 import comfy.utils
 import torch
 
 from .. import prompts
 from ..references import Reference
-from . import tagging
+from . import kept, tagging
 
 
 def text_width(clip) -> int:
@@ -68,19 +70,25 @@ def check_vae(vae) -> None:
 def encode_pictures(vae, references: tuple[Reference, ...], width: int, height: int) -> torch.Tensor:
     """Clean latents of the references at one size, [R, C, height / f, width / f], unscaled, on the CPU.
 
-    One at a time: memory does not grow with their number, and a run can be interrupted in between.
-    Raises ValueError where the VAE gives numbers that are not finite.
+    One at a time: memory does not grow with their number, and a run can be interrupted in between. What this VAE
+    encoded before is not encoded again. Raises ValueError where the VAE gives numbers that are not finite.
     """
     progress = comfy.utils.ProgressBar(len(references))
     latents = []
-    for number, reference in enumerate(references):
+    for number, reference in enumerate(references, 1):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        latent = vae.encode(reference.fitted(width, height)[None]).detach()
-        if not latent.isfinite().all():
-            raise ValueError(
-                f"Joint Set: the VAE made NaN or infinity of reference {number + 1}, but the set needs finite latents. Use a VAE "
-                "that works in half precision, or start ComfyUI with --fp32-vae."
-            )
-        latents.append(latent)
-        progress.update_absolute(number + 1)
-    return torch.cat(latents).float().cpu()
+        picture = reference.fitted(width, height)
+        latents.append(kept.latent_of(vae, picture, partial(_encode, vae, picture, number)))
+        progress.update_absolute(number)
+    return torch.cat(latents)
+
+
+def _encode(vae, picture: torch.Tensor, number: int) -> torch.Tensor:
+    """The latent of one picture [H, W, 3], reference ``number`` of its set."""
+    latent = vae.encode(picture[None]).detach()
+    if not latent.isfinite().all():
+        raise ValueError(
+            f"Joint Set: the VAE made NaN or infinity of reference {number}, but the set needs finite latents. Use a VAE that "
+            "works in half precision, or start ComfyUI with --fp32-vae."
+        )
+    return latent
