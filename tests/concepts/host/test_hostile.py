@@ -145,10 +145,12 @@ TEXTS = ("[" * 200_000, '{"a": ' * 200_000, " " * 2**21, "[1, 2]", "{", '{"model
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_a_configuration_that_is_none_is_refused_by_name_and_leaves_the_list_whole(folder, monkeypatch, text):
-    monkeypatch.setattr(files.folder_paths, "get_filename_list", lambda category: ["copy/config.json"])
-    monkeypatch.setattr(files.folder_paths, "get_full_path", lambda category, name: str(folder / "config.json"))
+    searched = ([str(folder.parent)], files.DETECTOR_EXTENSIONS)
+    monkeypatch.setitem(files.folder_paths.folder_names_and_paths, files.DETECTORS, searched)
+    monkeypatch.delitem(files.folder_paths.filename_list_cache, files.DETECTORS, raising=False)
     (folder / "config.json").write_text(text)
-    assert set(files.detector_names()) >= set()
+    (folder.parent / "other.pth").touch()
+    assert files.detector_names()[0] == "other.pth"
     with pytest.raises(ValueError, match="^Load Grounding DINO: .*copy.* cannot be (read|used): .*Download it again"):
         host.load(folder)
 
