@@ -293,10 +293,6 @@ def wrong_graphs():
         "a damaged segmenter": (
             finding(segmenter="cut.pth"), "ConceptSegmenterLoader", "cut.pth (20000 bytes) cannot be read", "Download it again",
         ),
-        "a detector without its tokenizer": (
-            changed(finding(), "detector", file="homeless"), "ConceptDetectorLoader", "no `tokenizer.json` or `vocab.txt` in",
-            "bert-base-uncased",
-        ),
     }  # fmt: skip
 
 
@@ -309,6 +305,15 @@ def test_what_is_wrong_is_said_by_its_node_with_the_remedy_and_the_server_goes_o
     for part in parts:
         assert part in " ".join(caught.value.reason.split())
     assert len(ready.client.run(finding(grow=len(what)))["saved_masks"]["images"]) == 2
+
+
+def test_a_detector_without_its_tokenizer_is_refused_before_the_queue_starts(ready):
+    with pytest.raises(client.Refused) as caught:
+        ready.client.run(changed(finding(), "detector", file="homeless"))
+    ((_, said),) = caught.value.node_errors.items()
+    assert said["class_type"] == "ConceptDetectorLoader" and len(said["errors"]) == 1
+    said = " ".join(str(caught.value).split())
+    assert "no `tokenizer.json` or `vocab.txt` in" in said and "bert-base-uncased" in said
 
 
 STAND_INS = {
