@@ -77,9 +77,15 @@ class SetCall:
         """A copy of the host's transformer options for a call that is about this. blocks: those that have attention."""
         patches, replacing = options.get("patches", {}), dict(options.get("patches_replace", {}))
         replacing["attn1"] = _everywhere(replacing.get("attn1", {}), blocks, _couple)
+        adapters = replacing.get("attn2", {})
         if self.padding is not None:
-            replacing["attn2"] = _everywhere(replacing.get("attn2", {}), blocks, _without_padding)
+            replacing["attn2"] = _everywhere(adapters, blocks, _without_padding)
         patches = {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), _enter]}
+        if self.layout.references:
+            plain = _attend_to_text if self.padding is None else _without_padding
+            found = replacing.get("attn2", {})
+            replacing["attn2"] = {**found, **{key: partial(_adapt, adapter=found[key], plain=plain) for key in adapters}}
+            patches["middle_patch"] = [partial(_adapt_between, adapter=patch) for patch in patches.get("middle_patch", ())]
         return {**options, KEY: self, "patches": patches, "patches_replace": replacing}
 
     def check(self) -> None:
@@ -137,6 +143,29 @@ def _without_padding(q, k, v, extra_options, previous=None):
         )
     attend = _kernel(extra_options, previous)
     return prompts.attend_to_own(q, k, v, padding.total, padding.groups, attend, whole=previous is not None)
+
+
+@torch.compiler.disable
+def _adapt(q, k, v, extra_options, adapter, plain):
+    """A function for `attn2_replace`: an adapter is about pictures to generate, so that references see their caption alone."""
+    return _joined(extra_options[KEY].layout, adapter(q, k, v, extra_options), plain(q, k, v, extra_options))
+
+
+@torch.compiler.disable
+def _adapt_between(x, extra_options, adapter):
+    """A function for `middle_patch`, which GLIGEN uses, as `_adapt`."""
+    given = x.clone()  # an adapter may write into x
+    return _joined(extra_options[KEY].layout, adapter(x, extra_options), given)
+
+
+def _joined(layout: Layout, made: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    """Rows to generate of one batch [chunks * B, L, D] and references of another."""
+    made, given = (x.unflatten(0, (-1, layout.size)) for x in (made, given))
+    return torch.cat((made[:, : layout.pictures], given[:, layout.pictures :].to(made)), dim=1).flatten(0, 1)
+
+
+def _attend_to_text(q, k, v, extra_options):
+    return attention.attend(q, k, v, extra_options)
 
 
 def _records(previous) -> bool:

@@ -1,7 +1,9 @@
 """A joint set next to the host's other model patches, and runs that no longer fit their set."""
 
 import comfy.controlnet
+import comfy.gligen
 import comfy.hooks
+import comfy.model_patcher
 import pytest
 import torch
 from comfy.k_diffusion import sampling as k_sampling
@@ -207,6 +209,87 @@ def test_a_patch_of_cross_attention_that_follows_cond_or_uncond_sees_whole_sets(
         result = sample(model, one)
         assert gap(made(result, one), made(sample(apply(unet, one.joint_set), one), one)) > VISIBLE
     assert seen and all(terms == [1, 0] and rows == [8, 8] for terms, rows in seen)
+
+
+def adapter(rows=slice(None)):
+    """What IPAdapter does, for some ``rows`` of each chunk: attention to tokens of a picture, added to that to the text."""
+    tokens = torch.randn(1, 4, 64, generator=torch.Generator().manual_seed(0))
+
+    def patch(q, k, v, options):
+        attend = comfy.ldm.modules.attention.optimized_attention
+        out = attend(q, k, v, options["n_heads"])
+        face = tokens.expand(len(q), -1, -1)
+        added = 20 * attend(q, face, face, options["n_heads"]).unflatten(0, (len(options["cond_or_uncond"]), -1))
+        kept = torch.zeros_like(added)
+        kept[:, rows] = added[:, rows]
+        return out + kept.flatten(0, 1)
+
+    return patch
+
+
+@pytest.mark.parametrize("place", (("middle", 0), ("middle", 0, 0)))
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padded", (False, True))
+def test_an_adapter_on_cross_attention_acts_on_pictures_to_generate_only(unet, place, mode, padded):
+    """It also acted on references, which moved the pictures by about as much again as it may."""
+    texts = {"prompts": ["a " * 200, "b"], "captions": ["c " * 300, "d"]} if padded else {}
+    one = case(**texts)
+
+    def adapted(model, patch):
+        model = model.clone()
+        model.set_model_attn2_replace(patch, *place)
+        return model
+
+    plain, expected = (
+        sample(model, one, steps=1)
+        for model in (
+            apply(unet, one.joint_set, mode),
+            apply(adapted(unet, adapter(one.layout.generated_rows)), one.joint_set, mode),
+        )
+    )
+    effect = gap(made(expected, one), made(plain, one))
+    assert effect > 0.05
+    for model in (apply(adapted(unet, adapter()), one.joint_set, mode), adapted(apply(unet, one.joint_set, mode), adapter())):
+        error = gap(sample(model, one, steps=1), expected)
+        assert error < SHARE * effect, (error, effect)
+
+
+def gligen(one, rows=slice(None)):
+    """The case with a box on the left for its prompts, from a GLIGEN of random weights that acts on some ``rows``."""
+
+    class Some(comfy.gligen.Gligen):
+        def _set_position(self, boxes, masks, positive_embeddings):
+            every = super()._set_position(boxes, masks, positive_embeddings)
+
+            def patch(x, options):
+                out = x.clone()
+                out[rows] = every(x, options)[rows]
+                return out
+
+            return patch
+
+    layers = [comfy.gligen.GatedSelfAttentionDense(width, 32, 4, width // 4) for width in (32, 64, 64, 64, 64, 32, 32)]
+    network = models.randomise(Some(layers, comfy.gligen.PositionNet(32, 32), 32), 0)
+    with torch.no_grad():
+        for layer in layers:
+            layer.alpha_attn.fill_(1), layer.alpha_dense.fill_(1)
+    device = torch.device("cpu")
+    patcher = comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=device)
+    box = (torch.randn(1, 32, generator=torch.Generator().manual_seed(1)), 8, 4, 0, 0)
+    positive = [[states, {**values, "gligen": ("position", patcher, [box])}] for states, values in one.positive]
+    return sets.Case(one.joint_set, positive, one.negative)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gligen_acts_on_pictures_to_generate_only(unet, mode):
+    """Its boxes also acted on references, which moved the pictures by about as much again as they may."""
+    one = case()
+    model = apply(unet, one.joint_set, mode)
+    expected = sample(model, gligen(one, one.layout.generated_rows), steps=1)
+    effect = gap(made(expected, one), made(sample(model, one, steps=1), one))
+    error = gap(sample(model, gligen(one), steps=1), expected)
+    assert effect > 0.05
+    assert error < SHARE * effect, (error, effect)
 
 
 class Control(comfy.controlnet.ControlBase):
