@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import comfy.utils
 import torch
 
 from ...host import unet, weights
 from .. import objective, settings
-from ..layout import JointSet
+from ..layout import JointSet, Layout
 
 METADATA_KEY = "jedi.channel_order"
 
@@ -70,22 +71,58 @@ def reference_channels(joint_set: JointSet, model, order: str) -> torch.Tensor:
     return channels
 
 
-def without_references(channels: torch.Tensor, null: list[bool], order: str, literal: bool) -> torch.Tensor:
+def with_inpainting(channels: torch.Tensor, entry: dict, layout: Layout, model, order: str) -> torch.Tensor:
+    """`reference_channels` [B, C + 1, h, w] whose pictures to generate are what a conditioning entry says to inpaint.
+
+    The host's InpaintModelConditioning gives an entry `concat_latent_image` [P, C, h', w'], the picture without what is to be
+    painted, and `concat_mask` [P, 1, H, W], 1 where that is. P is 1, M (a picture each, in every set), S * M or B.
+    Another size is fitted as the host does it. Raises ValueError for another P.
+    """
+    latent, mask = entry.get("concat_latent_image"), entry.get("concat_mask")
+    if latent is None:
+        return channels
+    height, width = channels.shape[-2:]
+    latent = _of_pictures(model.process_latent_in(latent.float()), layout)
+    parts = [comfy.utils.common_upscale(latent, width, height, "bilinear", "center").to(channels)]
+    if mask is None:
+        parts.append(torch.ones_like(parts[0][:, :1]))
+    else:
+        mask = _of_pictures(mask.float().reshape(-1, 1, *mask.shape[-2:]), layout)
+        parts.append(comfy.utils.common_upscale(mask, width, height, "bilinear", "center").round().to(channels))
+    channels = channels.clone()
+    channels[layout.generated_rows] = torch.cat(parts[::-1] if order == settings.CHANNEL_ORDERS[1] else parts, dim=1)
+    return channels
+
+
+def _of_pictures(given: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """What is given for some rows, for each picture to generate: [S * M, ...]."""
+    made = layout.sets * layout.pictures
+    if len(given) == layout.rows:
+        return given[layout.generated_rows]
+    if len(given) not in (1, layout.pictures, made):
+        counts = sorted({1, layout.pictures, made})
+        raise ValueError(
+            f"JeDi: InpaintModelConditioning gives {len(given)} pictures or masks, but needs {', '.join(map(str, counts))} or "
+            f"{layout.describe()}. Give it one picture to inpaint, or one for each picture to generate."
+        )
+    return given.repeat(made // len(given), *[1] * (given.ndim - 1))
+
+
+def without_references(channels: torch.Tensor, null: list[bool], order: str, literal: bool, rows: list[int]) -> torch.Tensor:
     """`reference_channels` of a UNet batch with null references in the chunks that ``null`` marks.
 
     A null reference is zero in latent space and its mask 1 (missing) on every row: what training showed the model
-    as a set without references. literal: the mask stays, as equation 3's e(x_t, 0, M) is printed.
+    as a set without references. literal: the mask stays, as equation 3's e(x_t, 0, M) is printed. rows: of a chunk, those
+    of references; pictures to generate are missing already, or inpainted.
     """
     if not any(null):
         return channels
     channels = channels.unflatten(0, (len(null), -1)).clone()
-    chosen = torch.tensor(null)
     mask = slice(0, 1) if order == settings.CHANNEL_ORDERS[1] else slice(-1, None)
-    shown = channels[:, :, mask].clone()
-    channels[chosen] = 0
-    channels[:, :, mask] = shown
-    if not literal:
-        channels[chosen, :, mask] = 1
+    for chunk in (number for number, flag in enumerate(null) if flag):
+        shown = channels[chunk, rows, mask].clone() if literal else 1
+        channels[chunk, rows] = 0
+        channels[chunk, rows, mask] = shown
     return channels.flatten(0, 1)
 
 

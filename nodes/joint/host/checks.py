@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.samplers
 import torch
 
@@ -62,4 +64,14 @@ def check_guider(guider, mode: str) -> None:
     if handler is not None and getattr(handler, "dim", 0) == 0:
         raise ValueError(
             "JeDi: Context Windows are on the model and cut the batch, but a joint set has to stay whole. Remove that node."
+        )
+
+
+def warn_of_areas(conds: dict[str, list[dict]]) -> None:
+    """Say in the log that conditioning of an area, which the host paints as a crop of the batch, crops references too."""
+    names = [name for name, cond in conds.items() if any("area" in one or one.get("set_area_to_bounds") for one in cond)]
+    if names:
+        logging.warning(
+            f"JeDi: the {' and '.join(names)} conditioning has areas. Inside an area pictures see only the same crop of the "
+            "references. Use Conditioning (Set Mask) with `default` instead, where they see the references whole."
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -64,9 +65,13 @@ class JointSampling:
         guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
         checks.check_latent(latent_image, self.joint_set, denoise_mask)
         checks.check_guider(guider, self.settings.mode)
+        if rows:
+            checks.warn_of_areas(guider.conds)
         beside = None
         if self.channel_order is not None:
-            beside = channels.reference_channels(self.joint_set, guider.model_patcher.model, self.channel_order)
+            model = guider.model_patcher.model
+            shown = channels.reference_channels(self.joint_set, model, self.channel_order)
+            beside = partial(channels.with_inpainting, shown, layout=self.joint_set.layout, model=model, order=self.channel_order)
         guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside)
         noise = noise.clone()
         noise[rows] = self.joint_set.reference_noise().to(noise)
@@ -138,7 +143,7 @@ class JointSampling:
         if x.shape[1:] == self.joint_set.references.shape[1:]:
             x = self._replaced(executor.class_obj, x, t)
         if self.channel_order is not None:
-            c_concat = channels.without_references(c_concat, null, self.channel_order, literal)
+            c_concat = channels.without_references(c_concat, null, self.channel_order, literal, layout.reference_rows)
         control = self._for_generated_rows(control)
         out = executor(x, t, c_concat, c_crossattn, control, call.installed(options, self.blocks), **kwargs)
         call.check()

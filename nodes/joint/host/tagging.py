@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import comfy.conds
 import torch
@@ -22,12 +22,14 @@ TOKENS = "same_subject_tokens"
 """`prompts.Tokens` of texts that were padded: in a conditioning entry, and as a tag of every chunk (None where none was)."""
 PARTIAL = "same_subject_partial"
 """The conditioning of e1 (equation 4), beside the guider's own."""
+Channels = Callable[[dict], torch.Tensor]
+"""Of a conditioning entry, what a 9-channel UNet gets beside the noisy latents under it: [B, C + 1, h, w]."""
 
 
-def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: torch.Tensor | None) -> dict[str, list[dict]]:
+def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: Channels | None) -> dict[str, list[dict]]:
     """Copies of a guider's ``conds`` with the tags of every term, and e1 beside them where the mode has one.
 
-    channels: what a 9-channel UNet gets beside the noisy latents, `channels.reference_channels`.
+    channels: for a 9-channel UNet.
     """
 
     conds = {name: [_with_tokens(name, cond, joint_set.layout) for cond in entries] for name, entries in conds.items()}
@@ -46,7 +48,7 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
     return result
 
 
-def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: torch.Tensor | None) -> dict:
+def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: Channels | None) -> dict:
     layout = joint_set.layout
     if cond.get(SET_KEY, joint_set.key) != joint_set.key:
         raise ValueError(
@@ -63,7 +65,7 @@ def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: to
     cond = chunk_tags.tagged(cond, TOKENS, cond.get(TOKENS))
     cond["model_conds"][TAG] = comfy.conds.CONDRegular(rows)
     if channels is not None:
-        cond["noise_concat"] = channels
+        cond["noise_concat"] = channels(cond)
     return cond
 
 

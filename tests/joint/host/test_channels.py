@@ -3,6 +3,7 @@
 import json
 
 import comfy.sd
+import node_helpers
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -69,6 +70,65 @@ def test_both_channel_orders_are_the_same_model_with_permuted_weights(unet):
     expected = sample(apply(unet, one.joint_set, channel_order=ORDER), one)
     assert gap(sample(apply(permuted, one.joint_set, channel_order=INPAINTING_ORDER), one), expected) < ROUNDING
     assert gap(sample(apply(unet, one.joint_set, channel_order=INPAINTING_ORDER), one), expected) > VISIBLE
+
+
+def inpainting(one, latent, mask, names=("positive", "negative")):
+    """What the host's InpaintModelConditioning makes of a case's conditioning; latent and mask [P, ...] by rows."""
+    values = {"concat_latent_image": latent, "concat_mask": mask}
+
+    def given(name):
+        entries = getattr(one, name)
+        return node_helpers.conditioning_set_values(entries, values) if name in names else entries
+
+    return sets.Case(one.joint_set, given("positive"), given("negative"))
+
+
+LATENT = sets.pictures(8, seed=9)
+HOLE = torch.zeros(8, 1, 64, 64)
+for number in range(8):
+    HOLE[number, :, 8 * number :, 24:] = 1
+
+
+@pytest.mark.parametrize("order", (ORDER, INPAINTING_ORDER))
+@pytest.mark.parametrize("given", (1, 2, 4, 8))
+def test_pictures_to_inpaint_fill_the_channels_of_the_rows_to_generate_in_every_term(unet, order, given):
+    """They were ignored: these rows were all missing, a picture of 0 with mask 1."""
+    one = case(sets=2)
+    which = {1: [0] * 4, 2: [0, 1, 0, 1], 4: [0, 1, 2, 3], 8: [0, 1, 4, 5]}[given]
+    steered = inpainting(one, LATENT[:given], HOLE[:given])
+    plain = first_input(apply(unet, one.joint_set, channel_order=order), one)
+    chunks = first_input(apply(unet, one.joint_set, channel_order=order), steered)
+    latents, mask = (slice(4, 8), 8) if order == ORDER else (slice(5, 9), 4)
+    made, kept = one.layout.generated_rows, one.layout.reference_rows
+    for term, chunk in chunks.items():
+        assert torch.allclose(chunk[made, latents], LATENT[which] * 0.18215)
+        assert torch.equal(chunk[made, mask], HOLE[which, 0, 4::8, 4::8])
+        assert torch.equal(chunk[kept], plain[term][kept])
+
+
+@pytest.mark.parametrize("mode", ("joint", "text first", "image first", "text only"))
+def test_inpainting_moves_the_pictures_in_every_mode_and_is_the_host_s_own_without_references(unet, mode):
+    """Without references a set of one picture under InpaintModelConditioning is the host's own, to rounding."""
+    one = case()
+    options = {"channel_order": INPAINTING_ORDER}
+    result = sample(apply(unet, one.joint_set, mode, **options), inpainting(one, LATENT[:2], HOLE[:2]))
+    assert gap(result, sample(apply(unet, one.joint_set, mode, **options), one)) > 0.01
+    alone = case(generated=1, references=0)
+    steered = inpainting(alone, LATENT[:1], HOLE[:1])
+    expected = sample(unet, steered)
+    effect = gap(expected, sample(unet, inpainting(alone, LATENT[1:2], HOLE[1:2])))
+    assert effect > 0.01
+    assert gap(sample(apply(unet, alone.joint_set, mode, **options), steered), expected) < 1e-4 * effect
+
+
+def test_pictures_to_inpaint_of_another_size_are_fitted_and_of_another_number_refused(unet):
+    one = case(sets=2)
+    model = apply(unet, one.joint_set, channel_order=ORDER)
+    large = inpainting(one, LATENT[:1].repeat_interleave(2, -1).repeat_interleave(2, -2), HOLE[:1])
+    assert gap(first_input(model, large)[0][:1, 4:8], LATENT[:1] * 0.18215) < 1e-4
+    for latents, masks in ((3, 1), (1, 3)):
+        with pytest.raises(ValueError, match="^JeDi: InpaintModelConditioning gives 3 .*needs 1, 2, 4 or 8 rows"):
+            sample(model, inpainting(one, LATENT[:latents], HOLE[:masks]))
 
 
 def loaded_from(model, path):

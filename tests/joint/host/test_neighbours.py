@@ -17,6 +17,7 @@ from comfy_extras.nodes_rebatch import LatentRebatch
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 from same_subject.nodes.host import unet as unet_blocks
+from same_subject.nodes.joint import layout
 from same_subject.nodes.joint.host.attention import KEY
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, made, sample
@@ -399,6 +400,32 @@ def test_conditioning_areas_and_masks_work(unet):
     assert gap(made(result, one), made(sample(apply(unet, one.joint_set), one), one)) > VISIBLE
     nine = models.model("sd15", 9)
     assert sample(apply(nine, one.joint_set, channel_order=ORDER), areas).isfinite().all()
+
+
+def test_an_area_shows_its_crop_of_the_references_and_a_mask_shows_them_whole_and_the_log_says_so(unet, caplog):
+    """Steered by the area or mask on the left alone, with references that differ on the right half."""
+    left = torch.zeros(1, 128, 128)
+    left[..., :64] = 1
+    pair = [sets.pictures(2, seed=0, size=16), sets.pictures(2, seed=0, size=16)]
+    pair[1][..., 8:] = sets.pictures(2, seed=1, size=16)[..., 8:]
+    noise = layout.draw_noise(0, 1, 2, (4, 16, 16))
+    limits = {
+        "area": lambda entry: nodes.ConditioningSetArea().append(entry, 64, 128, 0, 0, 1.0)[0],
+        "bounds": lambda entry: nodes.ConditioningSetMask().append(entry, left, "mask bounds", 1.0)[0],
+        "mask": lambda entry: nodes.ConditioningSetMask().append(entry, left, "default", 1.0)[0],
+    }
+    seen = {}
+    for name, limit in limits.items():
+        caplog.clear()
+        results = []
+        for latents in pair:
+            one = case(latents=latents, noise=noise)
+            steered = sets.Case(one.joint_set, limit(one.positive), limit(one.negative))
+            results.append(made(sample(apply(unet, one.joint_set), steered, steps=1), one)[..., :8])
+        seen[name] = gap(*results)
+        said = "only the same crop of the references. Use Conditioning (Set Mask) with `default`" in caplog.text
+        assert said == (name != "mask")
+    assert seen["mask"] > VISIBLE and max(seen["area"], seen["bounds"]) < SHARE * seen["mask"], seen
 
 
 LATENTS = {
