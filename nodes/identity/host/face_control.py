@@ -36,6 +36,18 @@ class ControlFace:
     mask: torch.Tensor | None = None
 
 
+class FaceTag(chunk_tags.ChunkTag):
+    """The chunk tag with a `ControlFace`. The host tells it where its chunk is a crop of the picture."""
+
+    def process_cond(self, batch_size: int, area=None, **kwargs) -> FaceTag:
+        if area is not None and self.cond.mask is not None:
+            raise ValueError(
+                "Identity ControlNet: `mask` is about the whole picture, but area conditioning shows the UNet a crop of it. Use "
+                "Conditioning (Set Mask) with `default` instead, or disconnect `mask`."
+            )
+        return self
+
+
 class FaceControlNet(comfy.controlnet.ControlNet):
     """The host's ControlNet, fed with the faces of the chunks. ``number``: its position among face ControlNets of a chain.
 
@@ -143,8 +155,8 @@ def apply(
                 control.number = chain_length(previous)
                 shared[previous] = control.set_previous_controlnet(previous)
             control = shared[previous]
-            values = chunk_tags.tagged(values, KEY.format(control.number), face)
-            entries.append([states, {**values, "control": control, "control_apply_to_uncond": False}])
+            tags = {**values.get("model_conds", {}), KEY.format(control.number): FaceTag(face)}
+            entries.append([states, {**values, "model_conds": tags, "control": control, "control_apply_to_uncond": False}])
         result.append(entries)
     return result
 

@@ -127,6 +127,20 @@ def test_a_mask_of_another_shape_than_the_picture_is_refused(unet, control, toke
         sample(unet, *pair)
 
 
+def test_a_mask_and_an_area_are_refused_together(unet, control, tokens):
+    """An area in the shape of the picture has a mask squeezed into it that no shape gives away."""
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    area = {"area": (4, 4, 4, 4), "set_area_to_bounds": False}
+
+    def run(mask, **values):
+        return sample(unet, *apply(control, [ControlFace(each, HINT, mask) for each in tokens[:2]], conditioning(0, **values)))
+
+    assert run(left).isfinite().all() and run(None, **area).isfinite().all()
+    with pytest.raises(ValueError, match="Identity ControlNet: `mask` is about the whole picture, but area conditioning .*`default`"):
+        run(left, **area)
+
+
 @pytest.mark.parametrize("settings", ({}, {"causal_window_fix": False}))
 def test_under_context_windows_each_row_keeps_its_own_keypoints_and_mask(unet, control, tokens, settings):
     """Rows of a batch do not see each other, so cutting the batch may change nothing."""
