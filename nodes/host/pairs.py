@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 
 def wanted(transformer_options: dict) -> bool:
     """Whether a model with these options has such patches: they need batches of one conditional and one unconditional chunk.
@@ -14,5 +16,7 @@ def wanted(transformer_options: dict) -> bool:
 
 
 def _finds_by_position(function) -> bool:
+    while isinstance(function, partial):
+        function = function.func
     code = getattr(function if hasattr(function, "__code__") else function.__call__, "__code__", None)
     return code is not None and "cond_or_uncond" in code.co_consts and "index" in code.co_names
