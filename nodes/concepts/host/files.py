@@ -110,7 +110,7 @@ def read_weights(path: Path, node: str) -> dict[str, torch.Tensor]:
         state = model_files.read(path)
     except ValueError as problem:
         raise ValueError(f"{node}: {problem}. Download it again.") from problem
-    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+    if not all(map(torch.is_tensor, state.values())):
         raise ValueError(f"{node}: {path.name} holds more than weights. Download it again.")
     return state
 

@@ -1,7 +1,8 @@
 """What a call of the UNet does in its attention layers: pictures of a set see each other, and no row sees padding of its text.
 
 Both replace the host's attention for one call, in every layer, whatever other nodes put there: what was found in a place
-becomes the kernel. So neither the order of nodes nor how a place is named, block or layer of a block, matters.
+becomes the kernel. So neither the order of nodes nor how a place is named, block or layer of a block, matters. What other nodes
+add to cross-attention is kept from references.
 """
 
 from __future__ import annotations
@@ -75,17 +76,17 @@ class SetCall:
 
     def installed(self, options: dict, blocks: Iterable[tuple[str, int]]) -> dict:
         """A copy of the host's transformer options for a call that is about this. blocks: those that have attention."""
-        patches, replacing = options.get("patches", {}), dict(options.get("patches_replace", {}))
+        patches, replacing = dict(options.get("patches", {})), dict(options.get("patches_replace", {}))
+        patches["attn1_patch"] = [*patches.get("attn1_patch", ()), _enter]
         replacing["attn1"] = _everywhere(replacing.get("attn1", {}), blocks, _couple)
-        adapters = replacing.get("attn2", {})
+        adapters = cross = replacing.get("attn2", {})
+        plain = attention.attend
         if self.padding is not None:
-            replacing["attn2"] = _everywhere(adapters, blocks, _without_padding)
-        patches = {**patches, "attn1_patch": [*patches.get("attn1_patch", ()), _enter]}
+            plain, cross = _without_padding, _everywhere(adapters, blocks, _without_padding)
         if self.layout.references:
-            plain = _attend_to_text if self.padding is None else _without_padding
-            found = replacing.get("attn2", {})
-            replacing["attn2"] = {**found, **{key: partial(_adapt, adapter=found[key], plain=plain) for key in adapters}}
+            cross = {**cross, **{key: partial(_adapt, adapter=cross[key], plain=plain) for key in adapters}}
             patches["middle_patch"] = [partial(_adapt_between, adapter=patch) for patch in patches.get("middle_patch", ())]
+        replacing["attn2"] = cross
         return {**options, KEY: self, "patches": patches, "patches_replace": replacing}
 
     def check(self) -> None:
@@ -164,10 +165,6 @@ def _joined(layout: Layout, made: torch.Tensor, given: torch.Tensor) -> torch.Te
     return torch.cat((made[:, : layout.pictures], given[:, layout.pictures :].to(made)), dim=1).flatten(0, 1)
 
 
-def _attend_to_text(q, k, v, extra_options):
-    return attention.attend(q, k, v, extra_options)
-
-
 def _records(previous) -> bool:
     """Whether a replacement is that of Self-Attention Guidance: the host's attention, which also keeps its scores.
 
@@ -195,10 +192,9 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
 
 
 def _kernel(extra_options: dict, previous) -> coupling.Attend:
-    """The host's own self-attention, as `CrossAttention.forward` calls it, or the replacement found before."""
-    if previous is not None:
-        return lambda q, k, v: previous(q, k, v, extra_options)
-    return lambda q, k, v: attention.attend(q, k, v, extra_options)
+    """The host's own attention, as `CrossAttention.forward` calls it, or the replacement found before."""
+    found = attention.attend if previous is None else previous
+    return lambda q, k, v: found(q, k, v, extra_options)
 
 
 def _check_rows(call: SetCall, q: torch.Tensor, k: torch.Tensor) -> None:

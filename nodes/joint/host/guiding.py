@@ -61,6 +61,7 @@ class _Step:
             *out, self.e1 = predict([*conds, self.partial])
             return out
         out = predict(conds) if own is None else own(args)
+        # In pairs e1 has its partner where it has the text; under image first both would be negative.
         if guidance.partial_number(self.mode) == 0:
             self.e1 = predict([self.partial, conds[1] if in_pairs else None])[0]
         else:

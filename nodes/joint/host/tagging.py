@@ -31,7 +31,6 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
 
     channels: for a 9-channel UNet.
     """
-
     conds = {name: [_with_tokens(name, cond, joint_set.layout) for cond in entries] for name, entries in conds.items()}
     every = [cond for entries in conds.values() for cond in entries]
     if any("control" in cond for cond in every) and any(TOKENS in cond for cond in every):
