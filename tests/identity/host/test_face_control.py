@@ -137,7 +137,9 @@ def test_a_mask_and_an_area_are_refused_together(unet, control, tokens):
         return sample(unet, *apply(control, [ControlFace(each, HINT, mask) for each in tokens[:2]], conditioning(0, **values)))
 
     assert run(left).isfinite().all() and run(None, **area).isfinite().all()
-    with pytest.raises(ValueError, match="Identity ControlNet: `mask` is about the whole picture, but area conditioning .*`default`"):
+    with pytest.raises(
+        ValueError, match="Identity ControlNet: `mask` is about the whole picture, but area conditioning .*`default`"
+    ):
         run(left, **area)
 
 
