@@ -143,6 +143,23 @@ def test_functions_after_cfg_see_the_true_conditional_beside_a_node_before_cfg(u
 
 
 @pytest.mark.parametrize("mode", THREE)
+def test_functions_after_cfg_see_what_a_node_before_cfg_made_of_the_conditional(unet, mode):
+    """As in joint guidance, which equation 4 is at equal scales."""
+    one = case()
+
+    def seen(model):
+        found = []
+        model.set_model_sampler_post_cfg_function(lambda args: found.append(made(args["cond_denoised"], one)) or args["denoised"])
+        sample(model, one, cfg=TEXT, steps=1)
+        return found[0]
+
+    expected = seen(ACTING["clamp"](apply(unet, one.joint_set)))
+    effect = gap(expected, seen(apply(unet, one.joint_set)))
+    almost = ACTING["clamp"](apply(unet, one.joint_set, mode, TEXT + 1e-5))
+    assert effect > 0.03 and gap(seen(almost), expected) < SHARE * effect
+
+
+@pytest.mark.parametrize("mode", THREE)
 def test_cfg_0_is_refused_with_a_node_before_cfg_only(unet, mode):
     one = case()
     assert sample(apply(unet, one.joint_set, mode), one, cfg=0.0).isfinite().all()
