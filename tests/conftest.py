@@ -72,11 +72,12 @@ def live():
     from PIL import Image
     from same_subject.dev import host as hosts
     from same_subject.dev import server
+    from same_subject.tests.hostile import watching
     from same_subject.tests.server import checkpoints
     from same_subject.tests.tiny import models
 
     host = hosts.Host(Path(COMFYUI_PATH), Path(sys.executable), hosts.cache_folder() in Path(COMFYUI_PATH).parents)
-    tools = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}  # optional packages of the nodes
+    tools = watching.variables(host, os.environ.get("PYTHONPATH", ""))  # optional packages of the nodes; and who watches it
     arguments = ["--bf16-unet"] if checkpoints.USE_SDXL else []  # the host's choice for a CPU, float32, takes 16 GB
     with server.Server(host, arguments, variables=tools) as running:
         folder = running.base / "models" / "jedi_demo"

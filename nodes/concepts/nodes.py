@@ -42,6 +42,7 @@ class LoadGroundingDino(io.ComfyNode):
         return files.fingerprint(files.DETECTORS, file)
 
     @classmethod
+    @inputs.checked
     def execute(cls, file) -> io.NodeOutput:
         return io.NodeOutput(grounding.load(files.find(files.DETECTORS, file)))
 
@@ -75,6 +76,7 @@ class LoadSegmentAnything(io.ComfyNode):
         return files.fingerprint(files.SEGMENTERS, file)
 
     @classmethod
+    @inputs.checked
     def execute(cls, file) -> io.NodeOutput:
         return io.NodeOutput(segmenting.load(files.find(files.SEGMENTERS, file)))
 
@@ -176,6 +178,7 @@ class FindConcepts(io.ComfyNode):
         return _phrases_or_problem(phrases)
 
     @classmethod
+    @inputs.checked
     def execute(
         cls, detector, image, phrases, order, index, box_threshold, text_threshold, if_missing, x=0, y=0, duplicates=0.7,
         previous=None,
@@ -200,6 +203,8 @@ _split = phrases.split
 
 def _phrases_or_problem(text):
     """True, or why the queue must not start. None is a text that another node will give."""
+    if problem := inputs.text_problem("Find Concepts", "phrases", text):
+        return problem
     try:
         return text is None or bool(_split(text))
     except ValueError as problem:
@@ -272,6 +277,7 @@ class ConceptMasks(io.ComfyNode):
         )
 
     @classmethod
+    @inputs.checked
     def execute(cls, boxes, grow, overlaps, feather, segmenter=None) -> io.NodeOutput:
         return _masks_out(finding.cut_out(boxes, places.Finish(grow, overlaps, feather), segmenter))
 
@@ -304,6 +310,7 @@ class ConceptsFromMasks(io.ComfyNode):
         )
 
     @classmethod
+    @inputs.checked
     def execute(cls, masks, phrases, grow, overlaps, feather) -> io.NodeOutput:
         raw = _gather(masks)
         names = tuple(line.strip() for line in phrases.splitlines() if line.strip())

@@ -17,9 +17,13 @@ def split(text: str) -> list[str]:
     lines = [" ".join(line.split()).rstrip(" .").lower() for line in text.splitlines()]
     phrases = [line for line in lines if line]
     if not phrases:
-        raise ValueError("Find Concepts: `phrases` is empty, but needs one phrase a line, such as `a woman in red`.")
+        raise ValueError(
+            "Find Concepts: `phrases` is empty, but needs one phrase a line. Write what to find, such as `a woman in red`."
+        )
     if len(phrases) > MOST_CONCEPTS:
-        raise ValueError(f"Find Concepts: `phrases` has {len(phrases)} lines, but at most {MOST_CONCEPTS} concepts fit a scene.")
+        raise ValueError(
+            f"Find Concepts: `phrases` has {len(phrases)} lines, but at most {MOST_CONCEPTS} concepts fit a scene. Write fewer."
+        )
     for phrase in phrases:
         if "." in phrase or "?" in phrase:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ TOOLS_KEY = "same_subject.tools"
 """Metadata entry of a file that holds the demo's tools for scenes, too: what its embeddings are of."""
 TOOL_PREFIXES = {"adapter": "identity.", "finder": "finder."}
 """Where the tools' weights stand in such a file."""
+COUNTS = ("layers", "blocks", "depth", "mult")
+MOST_LEVELS, MOST_LAYERS, LARGEST = 16, 64, 2**17
+"""Bounds of what a file may say: entries of a list, layers (a setting that has one of COUNTS in its name), any other size."""
 SHARED_KEY = "same_subject.shared"
 """Metadata entry of a file that leaves weights to another file: which network's, the file's name and its SHA-256."""
 
@@ -53,9 +57,30 @@ def parse(metadata: dict[str, str]) -> Config:
         shared = parse_shared(metadata.get(SHARED_KEY, "{}"))
         config = Config(dict(said["unet"]), dict(said["clip"]), dict(said["vae"]), float(said["latent_scale"]), shared)
         config.vae["ddconfig"]["ch_mult"], config.unet["in_channels"]
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise ValueError(f"its metadata `{KEY}` or `{SHARED_KEY}` cannot be read: {problem!r}") from problem
+        for network in (config.unet, config.clip, config.vae):
+            check_sizes(network)
+        if not 0 < config.latent_scale < math.inf:
+            raise ValueError(f"`latent_scale` is {config.latent_scale}, but needs a number above 0")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        said = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
+        raise ValueError(f"its metadata `{KEY}` or `{SHARED_KEY}` cannot be read: {said}") from problem
     return config
+
+
+def check_sizes(said, name: str = "") -> None:
+    """Raise ValueError for a size at which a network would take the machine's memory before its weights are compared."""
+    if isinstance(said, dict):
+        for key, value in said.items():
+            check_sizes(value, key)
+    elif isinstance(said, list):
+        if len(said) > MOST_LEVELS:
+            raise ValueError(f"`{name}` has {len(said)} entries, but at most {MOST_LEVELS} are read")
+        for value in said:
+            check_sizes(value, name)
+    elif isinstance(said, (int, float)):
+        most = MOST_LAYERS if any(word in name for word in COUNTS) else LARGEST
+        if not -1 <= said <= most:
+            raise ValueError(f"`{name}` is {said}, but needs a number up to {most}")
 
 
 def parse_shared(text: str) -> dict[str, Shared]:

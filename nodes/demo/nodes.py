@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import sockets, weights
+from ..host import inputs, sockets, weights
 from . import config
 from .host import folders
 from .host import model as demo_model
@@ -55,6 +55,7 @@ class LoadDemoModel(io.ComfyNode):
         return weights.stamps(*demo_model.files(folders.demo_path(file)), *demo_pictures.paths(demo_pictures.REFERENCES))
 
     @classmethod
+    @inputs.checked
     def execute(cls, file) -> io.NodeOutput:
         pictures = demo_pictures.load("Load Demo Model", demo_pictures.REFERENCES)
         return io.NodeOutput(*demo_model.load(folders.demo_path(file)), pictures)
@@ -106,6 +107,7 @@ class LoadDemoTools(io.ComfyNode):
         return weights.stamps(folders.demo_path(file, demo_tools.NODE), *demo_pictures.paths(demo_pictures.TOYS))
 
     @classmethod
+    @inputs.checked
     def execute(cls, file) -> io.NodeOutput:
         adapter, finder = demo_tools.load(folders.demo_path(file, demo_tools.NODE))
         return io.NodeOutput(adapter, finder, finder, demo_pictures.load(demo_tools.NODE, demo_pictures.TOYS))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -31,6 +33,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     Nothing in it can run. Raises ValueError with the file's name and what is wrong with it, NaN and infinity included.
     """
     try:
+        _check_unpacked(path)
         state = comfy.utils.load_torch_file(str(path), safe_load=True)
         _check_weights(state, path.stat().st_size)
         return state
@@ -39,6 +42,15 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             f"{path.name} ({path.stat().st_size} bytes) cannot be read: {first_line(problem)}. It is damaged, is no file of "
             "weights, or holds code, which is never run"
         ) from problem
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a zip that unpacks to more than it is: torch packs nothing, and gigabytes of zeros fit into a megabyte."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            unpacked = sum(entry.file_size for entry in packed.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"it is a zip that unpacks to {unpacked} bytes")
 
 
 def _check_weights(state, size: int) -> None:
@@ -64,4 +76,5 @@ def managed(network: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
 
 def first_line(problem: Exception) -> str:
     """What an exception says, in one line without a full stop."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(":.")
+    line = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+    return re.sub(r"<class '([\w.]+)'>", r"\1", line).rstrip(":.")

@@ -39,7 +39,10 @@ def read_header(path: str | Path) -> dict[str, dict]:
             header = json.loads(file.read(length))
             ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
             end = 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            said = header.get("__metadata__", {})
+            if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+                raise ValueError("its `__metadata__` is not text by name")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
             raise ValueError(f"{path.name} is not a safetensors file: its header cannot be read ({problem})") from problem
     if size < end:
         raise Truncated(f"{path.name} is truncated: it has {size} bytes, its header speaks of {end}")

@@ -66,6 +66,7 @@ class LoadInstantID(io.ComfyNode):
         return (*map(str, paths), weights.stamps(*paths))
 
     @classmethod
+    @inputs.checked
     def execute(cls, adapter, control_net) -> io.NodeOutput:
         loaded = files.load_adapter(files.adapter_path(adapter))
         if control_net == files.NO_CONTROL:
@@ -100,10 +101,8 @@ class LoadFaceAnalysis(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, files):  # the host says a problem once for every input that is asked for, and checks the others
-        if files not in (None, face_analysis.EXACT, face_analysis.ANY):
-            known = f"`{face_analysis.EXACT}` or `{face_analysis.ANY}`"
-            return f"Load Face Analysis: `files` is {files!r}, but needs to be {known}."
-        return face_analysis.problem() or True
+        known = inputs.check_choice("Load Face Analysis", "files", files, (face_analysis.EXACT, face_analysis.ANY))
+        return face_analysis.problem() or True if known is True else known
 
     @classmethod
     def fingerprint_inputs(cls, files, device):
@@ -114,6 +113,7 @@ class LoadFaceAnalysis(io.ComfyNode):
         return (files, device, *((folder / name).stat().st_mtime_ns for name in face_analysis.hashes()))
 
     @classmethod
+    @inputs.checked
     def execute(cls, files, device) -> io.NodeOutput:
         return io.NodeOutput(face_analysis.load(files, device))
 
@@ -169,6 +169,7 @@ class IdentityFromPictures(io.ComfyNode):
         )
 
     @classmethod
+    @inputs.checked
     def execute(cls, face_analysis, images, face, number, x, y) -> io.NodeOutput:
         pictures = [picture for batch in images.values() if batch is not None for picture in batch]
         chosen = recognising.choose_in_pictures("Identity", face_analysis, pictures, faces.Choice(face, number, x, y))
@@ -215,6 +216,7 @@ class FaceKeypoints(io.ComfyNode):
         )
 
     @classmethod
+    @inputs.checked
     def execute(cls, face_analysis, image, face, number, x, y, mask=None, concept=0) -> io.NodeOutput:
         choice = faces.Choice(face, number, x, y)
         if mask is None and concept:
@@ -270,6 +272,7 @@ class ApplyIdentity(io.ComfyNode):
         return inputs.window_or_problem("Apply Identity", "start_percent", start_percent, "end_percent", end_percent)
 
     @classmethod
+    @inputs.checked
     def execute(cls, model, adapter, identity, weight, start_percent, end_percent, mask=None) -> io.NodeOutput:
         return io.NodeOutput(applying.add_to_model(model, adapter, identity, weight, start_percent, end_percent, mask))
 
@@ -314,6 +317,7 @@ class IdentityControlNet(io.ComfyNode):
         return inputs.window_or_problem("Identity ControlNet", "start_percent", start_percent, "end_percent", end_percent)
 
     @classmethod
+    @inputs.checked
     def execute(
         cls, positive, negative, control_net, adapter, identity, keypoints, strength, start_percent, end_percent, mask=None
     ) -> io.NodeOutput:

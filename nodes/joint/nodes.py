@@ -81,6 +81,7 @@ class ReferencePictures(io.ComfyNode):
         )
 
     @classmethod
+    @inputs.checked
     def execute(cls, images, captions, fit, background, masks=None, invert_masks=False, previous=()) -> io.NodeOutput:
         pictures = references.unbatch_pictures(batch for batch in images.values() if batch is not None)
         given = references.unbatch_masks(batch for batch in (masks or {}).values() if batch is not None)
@@ -180,6 +181,7 @@ class JointSetNode(io.ComfyNode):
         return _prompts_or_problem(prompts, pictures)
 
     @classmethod
+    @inputs.checked
     def execute(cls, clip, vae, references, prompts, negative, pictures, sets, width, height, reference_seed) -> io.NodeOutput:
         texts = _split(prompts, pictures)
         made = joint_sets.prepare(clip, vae, references, texts, negative, sets, width, height, reference_seed)
@@ -200,6 +202,10 @@ def _prompts_or_problem(text, pictures):
     """True, or why the queue must not start. What is linked from another node is not known yet: None."""
     if text is None or pictures is None:
         return True
+    if problem := inputs.text_problem("Joint Set", "prompts", text):
+        return problem
+    if not isinstance(pictures, int):
+        return f"Joint Set: `pictures` is {pictures}, but needs to be a whole number. Type one."
     try:
         _split(text, pictures)
     except ValueError as problem:
@@ -262,6 +268,7 @@ class JeDiOptions(io.ComfyNode):
         return inputs.window_or_problem("JeDi Options", "coupling_start", coupling_start, "coupling_end", coupling_end)
 
     @classmethod
+    @inputs.checked
     def execute(
         cls, coupling_start, coupling_end, reference_attention, null_references, channel_order, **levels
     ) -> io.NodeOutput:
@@ -327,6 +334,7 @@ class ApplyJeDi(io.ComfyNode):
         return inputs.window_or_problem("JeDi", "start_percent", start_percent, "end_percent", end_percent)
 
     @classmethod
+    @inputs.checked
     def execute(cls, model, joint_set, guidance, image_scale, start_percent, end_percent, options=None) -> io.NodeOutput:
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options or settings.Options())
         return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
@@ -366,10 +374,13 @@ class PickPictures(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, which, indices):
-        if which is not None and which not in picking.CHOICES:
-            return f"Pick Pictures: `which` is {which!r}, but needs to be one of {', '.join(picking.CHOICES)}."
+        known = inputs.check_choice("Pick Pictures", "which", which, picking.CHOICES)
+        if known is not True:
+            return known
         if which != picking.INDEX or indices is None:
             return True
+        if wrong := inputs.text_problem("Pick Pictures", "indices", indices):
+            return wrong
         try:
             picking.parse_indices(indices)
         except ValueError as problem:
@@ -377,6 +388,7 @@ class PickPictures(io.ComfyNode):
         return True
 
     @classmethod
+    @inputs.checked
     def execute(cls, samples, joint_set, which, indices) -> io.NodeOutput:
         rows = picking.rows(joint_set.layout, which, indices)
         if torch.is_tensor(samples):

@@ -45,7 +45,7 @@ def rows(layout: Layout, which: str, indices: str) -> list[int]:
     if max(numbers) >= layout.size:
         raise ValueError(
             f"Pick Pictures: `indices` asks for {max(numbers)} (0 is picture 1), but a set has 0 to {layout.size - 1}: "
-            f"{layout.pictures} generated, then {layout.references} references."
+            f"{layout.pictures} generated, then {layout.references} references. Give one of these."
         )
     return [number * layout.size + index for number in range(layout.sets) for index in numbers]
 

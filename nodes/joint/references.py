@@ -12,6 +12,8 @@ import torch.nn.functional as F
 FITS = ("crop", "pad", "stretch")
 BACKGROUNDS = {"grey": 0.5, "white": 1.0, "black": 0.0}
 CHANNELS = {1: "grey", 3: "colour", 4: "colour and transparency"}
+MOST_CUT = 16
+"""A picture longer than so many frames is cut before it is resized: a line of pixels would take gigabytes."""
 FAINTEST = 0.5 / 255
 """A mask below this everywhere shows nothing of a picture in 8 bits."""
 
@@ -39,9 +41,14 @@ class Reference:
         if self.fit == "stretch":
             return _resize(self.picture, width, height)
         scale = max(across, down) if self.fit == "crop" else min(across, down)
+        picture = self.picture
+        if self.fit == "crop":
+            picture = _crop(picture, *(min(own, math.ceil(MOST_CUT * side / scale)) for own, side in
+                                       ((own_width, width), (own_height, height))))  # fmt: skip
+            own_height, own_width = picture.shape[:2]
         size = (round(own_width * scale), round(own_height * scale))
         bound = max if self.fit == "crop" else min
-        inner = _resize(self.picture, max(1, bound(size[0], width)), max(1, bound(size[1], height)))
+        inner = _resize(picture, max(1, bound(size[0], width)), max(1, bound(size[1], height)))
         return _crop(inner, width, height) if self.fit == "crop" else self._pad(inner, width, height)
 
     def _pad(self, picture: torch.Tensor, width: int, height: int) -> torch.Tensor:

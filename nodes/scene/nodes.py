@@ -62,6 +62,7 @@ class ConceptBranch(io.ComfyNode):
         )
 
     @classmethod
+    @inputs.checked
     def execute(
         cls, positive, negative, mask=None, model=None, joint_set=None, previous=(), adapter=None, identity=None, weight=0.8
     ) -> io.NodeOutput:
@@ -81,7 +82,6 @@ class ConceptBranch(io.ComfyNode):
         if (adapter is None) != (identity is None):
             given, missing = ("`adapter`", "`identity`") if identity is None else ("`identity`", "`adapter`")
             raise ValueError(f"Concept Branch: concept {number} has an {given} but no {missing}. Connect both, or neither.")
-        inputs.check_number(weight, f"Concept Branch: the `weight` of concept {number}")
         person = None if identity is None else Placement(identity_files.project(adapter, identity), weight)
         return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person)))
 
@@ -143,18 +143,13 @@ class ConceptScene(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, continue_from):
-        if continue_from is not None and continue_from not in blending.CONTINUE_FROM:
-            return wrong_mode(continue_from)
-        return True
+        return inputs.check_choice("Concept Scene", "continue_from", continue_from, blending.CONTINUE_FROM)
 
     @classmethod
+    @inputs.checked
     def execute(cls, model, branches, continue_from, last_steps, feather, concepts=None) -> io.NodeOutput:
-        if continue_from not in blending.CONTINUE_FROM:  # another node gave it
-            raise ValueError(wrong_mode(continue_from))
+        known = inputs.check_choice("Concept Scene", "continue_from", continue_from, blending.CONTINUE_FROM)
+        if known is not True:  # another node gave it
+            raise ValueError(known)
         check_places(branches, concepts)
         return io.NodeOutput(Scene(branches, concepts, continue_from, last_steps, feather).install(model))
-
-
-def wrong_mode(continue_from) -> str:
-    needed = " or ".join(f"`{choice}`" for choice in blending.CONTINUE_FROM)
-    return f"Concept Scene: `continue_from` is `{continue_from}`, but needs to be {needed}."

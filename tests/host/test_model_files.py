@@ -33,3 +33,16 @@ def test_what_is_no_list_of_named_weights_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.bin")
     with pytest.raises(ValueError, match=r"^a.bin \(\d+ bytes\) cannot be read: .*It is damaged, is no file of weights"):
         model_files.read(tmp_path / "a.bin")
+
+
+def test_a_zip_that_unpacks_to_more_than_it_is_is_refused_unread(tmp_path, monkeypatch):
+    import zipfile
+
+    torch.save({"weight": torch.zeros(100_000)}, tmp_path / "a.bin")
+    with zipfile.ZipFile(tmp_path / "a.bin") as source, zipfile.ZipFile(tmp_path / "b.bin", "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    assert (tmp_path / "b.bin").stat().st_size < 5000 and model_files.read(tmp_path / "a.bin")["weight"].numel() == 100_000
+    monkeypatch.setattr(model_files.comfy.utils, "load_torch_file", None)
+    with pytest.raises(ValueError, match=r"^b.bin .* cannot be read: it is a zip that unpacks to 40\d+ bytes"):
+        model_files.read(tmp_path / "b.bin")

@@ -232,7 +232,7 @@ def test_windows_that_end_before_they_start_are_refused_before_the_queue_starts(
 def test_indices_are_checked_before_the_queue_starts_and_against_the_set_after(loaded):
     assert "needs numbers and ranges" in PickPictures.validate_inputs("index", "first")
     assert PickPictures.validate_inputs("generated", "first") is True
-    assert "one of generated" in PickPictures.validate_inputs("all", "0")
+    assert "needs to be `generated`, `references` or `index`. Choose" in PickPictures.validate_inputs("all", "0")
     *_, one = joint_set(loaded)
     with pytest.raises(ValueError, match="asks for 4 .0 is picture 1., but a set has 0 to 3: 2 generated, then 2 references"):
         PickPictures.execute(torch.zeros(4, 8, 8, 3), one, "index", "4")

@@ -197,3 +197,22 @@ def test_a_size_that_is_given_stays_and_the_other_side_follows_the_aspect():
     assert references.set_size(512, 0, (300, 12000), SD, 8) == (512, 1024), "at most twice as long"
     assert references.set_size(64, 0, (300, 12000), SD, 8) == (64, 2560), "or what fills the model's area"
     assert references.set_size(0, 4, (4000, 3000), SD, 8)[1] == 0, "too small for a latent: refused by who asks"
+
+
+@pytest.mark.parametrize("size", ((1, 100_000), (100_000, 1), (2, 5000)))
+def test_a_line_of_pixels_takes_no_more_memory_than_a_picture(monkeypatch, size):
+    made, resize = [], references._resize
+    monkeypatch.setattr(references, "_resize", lambda *given: made.append(resize(*given)) or made[-1])
+    line = torch.linspace(0, 1, max(size)).reshape(*size, -1)[..., :1].expand(*size, 3) if 1 in size else torch.rand(*size, 3)
+    fitted = Reference(line, "", "crop", 0.5).fitted(64, 64)
+    assert fitted.shape == (64, 64, 3) and made[0].numel() <= 20 * fitted.numel(), "100,000x1 took 4.9 GB"
+    if 1 in size:
+        assert (fitted - 0.5).abs().max() < 1e-3, "its middle is shown"
+
+
+def test_a_picture_of_common_shape_is_cropped_to_the_bit_as_it_was():
+    for height, width in ((37, 500), (500, 37), (48, 64), (64, 48), (33, 33)):
+        picture = torch.rand(height, width, 3)
+        scale = max(64 / width, 64 / height)
+        whole = references._resize(picture, max(round(width * scale), 64), max(round(height * scale), 64))
+        assert torch.equal(Reference(picture, "", "crop", 0.5).fitted(64, 64), references._crop(whole, 64, 64))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...host import weights
+from ...host import inputs, weights
 
 CATEGORY = "jedi_demo"
 PACK = Path(__file__).resolve().parents[3]
@@ -27,6 +27,8 @@ def demo_models(config_key: str) -> list[str]:
 
 def demo_path(name: str, node: str = "Load Demo Model") -> Path:
     """The file; raises if there is none. node: who speaks in errors."""
+    if problem := inputs.name_problem(node, "file", name):
+        raise ValueError(problem)
     path = folder_paths.get_full_path(CATEGORY, name)
     if path is None:
         raise ValueError(

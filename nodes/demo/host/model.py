@@ -18,7 +18,7 @@ import comfy.utils
 import safetensors.torch
 import torch
 
-from ...host import weights
+from ...host import model_files, weights
 from .. import config as demo_config
 from .. import stored
 from . import folders
@@ -29,7 +29,18 @@ REMEDY = "Reinstall the pack, or choose another `file`."
 def load(path: Path) -> tuple:
     """(ModelPatcher, CLIP, VAE) from a file; raises with the file's name and the remedy."""
     config, parts = _read(path)
-    return _model(path, config, parts["unet"]), _clip(path, config, parts["clip"]), _vae(path, config, parts["vae"])
+    made = []
+    for part, build in (("unet", _model), ("clip", _clip), ("vae", _vae)):
+        try:
+            made.append(build(path, config, parts[part]))
+        except Exception as problem:
+            if str(problem).startswith("Load Demo Model: "):
+                raise
+            said = model_files.first_line(problem)
+            raise ValueError(
+                f"Load Demo Model: {path.name} cannot be used: no {part} can be made of its metadata: {said}. {REMEDY}"
+            ) from problem
+    return tuple(made)
 
 
 def load_model(path: str, disable_dynamic: bool = False):
@@ -84,8 +95,8 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> tuple[demo_config.Config, dict[str, dict[str, torch.Tensor]]]:
     config = describe(path)
-    state = comfy.utils.load_torch_file(str(path), safe_load=True)
     with _refusing(path):
+        state = model_files.read(path)
         for part, shared_path in _shared_paths(path, config).items():
             state |= _read_shared(shared_path, part, config.shared[part].sha256)
         state = stored.whole(state, config.clip["vocab_size"])

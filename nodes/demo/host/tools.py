@@ -15,7 +15,7 @@ import comfy.utils
 import torch
 
 from ...concepts.phrases import SEPARATORS
-from ...host import weights
+from ...host import model_files, weights
 from ...identity import adapter as adapters
 from ...identity.faces import Face
 from ...identity.host.files import LoadedAdapter
@@ -76,7 +76,10 @@ class ToyFinder:
 def load(path: Path) -> tuple[LoadedAdapter, ToyFinder]:
     """The adapter and the finder of a demo file of scenes; raises with the file's name and the remedy."""
     check(path)
-    state = comfy.utils.load_torch_file(str(path), safe_load=True)
+    try:
+        state = model_files.read(path)
+    except ValueError as problem:
+        raise ValueError(f"{NODE}: {path.name} cannot be used: {problem}. {REMEDY}") from problem
     parts = {
         name: {key.removeprefix(prefix): value.float() for key, value in state.items() if key.startswith(prefix)}
         for name, prefix in demo_config.TOOL_PREFIXES.items()

@@ -11,7 +11,7 @@ import comfy.model_patcher
 import folder_paths
 import torch
 
-from ...host import model_files
+from ...host import inputs, model_files
 from .. import adapter as adapters
 from ..faces import Identity
 from ..placement import Projection
@@ -55,14 +55,21 @@ def control_names() -> list[str]:
 
 
 def adapter_path(name: str) -> Path:
+    _check_name("adapter", name)
     return _path("adapter", FOLDER, name)
 
 
 def control_path(name: str) -> Path:
+    _check_name("control_net", name)
     beside = name.removeprefix(f"{FOLDER}/")
     if beside != name and folder_paths.get_full_path(FOLDER, beside):
         return _path("control_net", FOLDER, beside)
     return _path("control_net", "controlnet", name)
+
+
+def _check_name(what: str, name: str) -> None:
+    if problem := inputs.name_problem("Load InstantID", what, name):
+        raise ValueError(problem)
 
 
 def _path(what: str, folder: str, name: str) -> Path:

@@ -297,8 +297,8 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         "with other weights .a LoRA.*Load the checkpoint a second time": lambda: install(unet, (with_model(chain[0], lora),)),
         "`model` from JeDi but no `joint_set`": lambda: ConceptBranch.execute([], [], model=jedi),
         "`joint_set` but no `model` from JeDi": lambda: ConceptBranch.execute([], [], joint_set=case.joint_set),
-        "concept 1 has an `identity` but no `adapter`. Connect both": lambda: ConceptBranch.execute([], [], identity=1),
-        "concept 1 has an `adapter` but no `identity`. Connect both": lambda: ConceptBranch.execute([], [], adapter=1),
+        "concept 1 has an `identity` but no `adapter`. Connect both": lambda: ConceptBranch.execute([], [], identity=object()),
+        "concept 1 has an `adapter` but no `identity`. Connect both": lambda: ConceptBranch.execute([], [], adapter=object()),
         "Concept Scene: the model has .* but the adapter needs 70 cross-attention layers": lambda: ConceptScene.execute(
             unet, ConceptBranch.execute([], [], chain[0].mask, None, None, (), *person).result[0], "blend", 0, 0.0
         ),
@@ -306,7 +306,7 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
             install(unet, branches(2, masks=[chain[0].mask, torch.eye(8, 16)[None]]))
         ),
         "the mask of concept 1 holds NaN or infinity": lambda: ConceptBranch.execute([], [], mask=torch.ones(1, 8, 8) / 0 * 0),
-        "the `weight` of concept 1 is nan, but needs a number": lambda: ConceptBranch.execute(
+        "Concept Branch: `weight` is nan, but needs a number": lambda: ConceptBranch.execute(
             [], [], adapter=person[0], identity=person[1], weight=float("nan")
         ),
         "mask of concept 1 is black everywhere": lambda: ConceptBranch.execute([], [], mask=torch.zeros(1, 8, 8)),
