@@ -394,6 +394,11 @@ class PickPictures(io.ComfyNode):
         if torch.is_tensor(samples):
             picking.check_rows(joint_set.layout, samples.shape[0])
             return io.NodeOutput(samples[rows])
+        if not isinstance(samples, dict) or not torch.is_tensor(samples.get("samples")):
+            raise ValueError(
+                f"Pick Pictures: `samples` is a {type(samples).__name__}, but needs latents or pictures. Connect the sampler, or "
+                "VAE Decode."
+            )
         count = samples["samples"].shape[0]
         picking.check_rows(joint_set.layout, count)
         picked = {**samples, "samples": samples["samples"][rows]}

@@ -236,6 +236,8 @@ def test_indices_are_checked_before_the_queue_starts_and_against_the_set_after(l
     *_, one = joint_set(loaded)
     with pytest.raises(ValueError, match="asks for 4 .0 is picture 1., but a set has 0 to 3: 2 generated, then 2 references"):
         PickPictures.execute(torch.zeros(4, 8, 8, 3), one, "index", "4")
+    with pytest.raises(ValueError, match="^Pick Pictures: `samples` is a object, but needs latents or pictures. Connect"):
+        PickPictures.execute(object(), one, "index", "0")
     with pytest.raises(ValueError, match="3 rows, but its joint set has 4 rows"):
         PickPictures.execute(torch.zeros(3, 8, 8, 3), one, "generated", "0")
 
