@@ -101,14 +101,14 @@ def test_the_graphs_that_prompts_are_made_of_are_good(live, described, ours, nam
     verdicts = judging.tried(live, good, SECONDS)
     judged(live, verdicts, names)
     ran = {verdict.attempt.kind for verdict in verdicts if verdict.by == judging.RAN}
-    files_needed = {
+    files_needed = {  # other tests of this server may have left such files, good or bad ones
         "ConceptDetectorLoader",
         "ConceptSegmenterLoader",
         "IdentityLoader",
         "IdentityFaceAnalysis",
         "IdentityControl",
     }
-    assert ran == set(ours) - files_needed, [str(verdict) for verdict in verdicts if verdict.by != judging.RAN]
+    assert ran | files_needed == set(ours), [str(verdict) for verdict in verdicts if verdict.by != judging.RAN]
 
 
 def test_prompts_with_one_thing_wrong(live, described, ours, names, outside):
