@@ -31,7 +31,10 @@ BATCH = 20
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample. cfg is the text scale; image is the image scale of the node JeDi; model is a key of export.FILES."""
+    """One way to sample. cfg is the text scale; image is the image scale of the node JeDi; model is a key of export.FILES.
+
+    masks: as drawn ("given"), found by the model ("auto") or none ("off"). recipe: of the node JeDi.
+    """
 
     mode: str = "joint"
     references: int = 1
@@ -40,6 +43,9 @@ class Setting:
     coupled: bool = True
     literal: bool = False
     model: str = "joint"
+    masks: str = "off"
+    recipe: str = "paper"
+    strength: float = 1.0
 
 
 SETTINGS = {
@@ -53,6 +59,11 @@ SETTINGS = {
     "joint-3-references": Setting(references=3),
     "training-free": Setting(model="single"),
     "training-free-no-reference": Setting(references=0, model="single"),
+    "joint-masked": Setting(masks="given"),
+    "stock": Setting(cfg=5.0, model="single", masks="given", recipe="auto"),
+    "stock-auto": Setting(cfg=5.0, model="single", masks="auto", recipe="auto"),
+    "stock-3-references": Setting(references=3, cfg=5.0, model="single", masks="given", recipe="auto"),
+    "stock-3-references-auto": Setting(references=3, cfg=5.0, model="single", masks="auto", recipe="auto"),
 }
 SWEEP = {}
 for value in LAMBDAS:

@@ -17,7 +17,8 @@ class HeldOut:
     """Subjects of one shape, wanted in one scene; pictures are [B, 3, H, W] in 0..1.
 
     views: reference pictures, in other scenes than ``scene``. captions: theirs. prompt: what to generate. phrase: the
-    shape's word. candidates: a fresh view of each subject, then the distractors, all in that scene. masks: theirs, as drawn.
+    shape's word. candidates: a fresh view of each subject, then the distractors, all in that scene. masks: theirs, as drawn,
+    [B, 1, H, W]. view_masks: those of the views.
     """
 
     views: torch.Tensor
@@ -27,6 +28,7 @@ class HeldOut:
     scene: int
     candidates: torch.Tensor
     masks: torch.Tensor
+    view_masks: torch.Tensor
 
 
 def draw(first_seed: int, number: int, shown: list[int], prompt: Callable[[int, int], str]) -> HeldOut:
@@ -38,8 +40,8 @@ def draw(first_seed: int, number: int, shown: list[int], prompt: Callable[[int, 
     shape, scene = world.take_turns(number)
     subjects = world.draw_subjects(1 + max(shown) + DISTRACTORS, generator, shape)
     elsewhere = world.other_scenes(scene, len(shown), generator)
-    views, _ = world.draw(subjects[shown], world.draw_poses(len(shown), generator), elsewhere, generator)
+    views, view_masks = world.draw(subjects[shown], world.draw_poses(len(shown), generator), elsewhere, generator)
     asked = torch.full((len(subjects),), scene)
     candidates, masks = world.draw(subjects, world.draw_poses(len(subjects), generator), asked, generator)
     captions = [world.caption(shape, int(other)) for other in elsewhere]
-    return HeldOut(views, captions, prompt(shape, scene), world.SHAPES[shape], scene, candidates, masks)
+    return HeldOut(views, captions, prompt(shape, scene), world.SHAPES[shape], scene, candidates, masks, view_masks)

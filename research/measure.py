@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import comfy.sample
 import torch
+import torch.nn.functional as F
 
 from ..nodes.demo.host import model as demo_model
 from ..nodes.joint import settings as choices
 from ..nodes.joint.host import encoding, sets
-from ..nodes.joint.layout import JointSet, Layout, draw_noise
+from ..nodes.joint.layout import JointSet, Layout, Named, draw_noise
 from . import export, world
 from . import judge as judges
 from .evaluate import BATCH, HELD_OUT, LAMBDAS, SWEEP, Setting
@@ -45,14 +47,20 @@ class Sampler:
         if count:
             references = self.vae.encode(torch.cat(views).movedim(1, -1)).float().cpu()
         noise = draw_noise(seed, len(subjects), count, (4, size, size))
-        joint_set = JointSet(layout, references, noise, key="")
+        captions = tuple(text for subject in subjects for text in subject.captions[:count])
+        masks = [subject.view_masks[:count] for subject in subjects]
+        given = tuple(F.adaptive_avg_pool2d(torch.cat(masks).float(), size)[:, 0]) if setting.masks == choices.GIVEN else ()
+        named = Named(captions, ("",) * len(captions), self.clip)
+        joint_set = JointSet(layout, references, noise, "", given, named=named)
         texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:count])]
         positive, negative = encoding.encode_texts(self.clip, texts, "", {})
-        options = choices.Options(
+        options = replace(
+            sets.best_options(self.model) if setting.recipe == choices.AUTO else choices.Options(),
             levels=frozenset(choices.LEVELS if setting.coupled else ()),
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
+            subject_masks=setting.masks,
         )
-        wanted = choices.Settings(setting.mode, setting.image, options=options)
+        wanted = choices.Settings(setting.mode, setting.image, options=options, strength=setting.strength)
         model = sets.apply(self.model, joint_set, wanted)
         latent = joint_set.latent()
         start = comfy.sample.prepare_noise(latent, seed, layout.noise_index)

@@ -11,9 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+from .layout import Layout
+from .sharing import Group, Shown, otsu
+
+COLUMNS = 8
+"""Kernels want heads that are a multiple of this wide."""
+
+Attend = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,14 @@ class View:
     """What the rows of a set see in self-attention, beside themselves.
 
     references: whether generated rows see references; if not, they see each other, and a reference sees only itself.
-    generated: whether references see generated rows; if not, they see each other.
+    generated: whether references see generated rows; if not, they see each other, or, if ``alone``, only themselves.
+    share: how much of what references change in generated rows is kept.
     """
 
     references: bool = True
     generated: bool = True
+    alone: bool = False
+    share: float = 1.0
 
 
 def couple_as(
@@ -34,8 +44,10 @@ def couple_as(
     """Attention of rows that see what ``view`` says; q, k, v and the result as in `couple`."""
     if not view.references:
         return couple_apart(q, k, v, generated, references, attend)
-    if not view.generated:
+    if not view.generated and not view.alone:
         return couple_references_only(q, k, v, generated, references, attend)
+    if view.alone:
+        return couple_shared(view, q, k, v, Layout(1, generated, references), 1, Shown(((Group(),),)), attend)
     return couple(q, k, v, generated + references, attend)
 
 
@@ -89,6 +101,83 @@ def couple_references_only(
         size,
         generated,
     )
+
+
+def couple_shared(
+    view: View,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    layout: Layout,
+    heads: int,
+    shown: Shown,
+    attend: Attend,
+) -> torch.Tensor:
+    """Attention of generated rows to each other and to what is ``shown`` of the references; q, k, v and the result as `couple`.
+
+    attend: takes a bias [keys] of the logits as a fourth argument where a group of queries has one.
+    """
+    size, made, given = layout.size, slice(None, layout.pictures), slice(layout.pictures, None)
+    own = [rearrange(x, "(s m) l d -> s (m l) d", m=layout.pictures) for x in _parts(q, k, v, size, made)]
+    seen = [rearrange(_part(x, size, given), "(s r) l d -> s (r l) d", r=layout.references) for x in (k, v)]
+    sets = [slice(None)] if len(shown.groups) == 1 else [slice(number, number + 1) for number in range(len(own[0]))]
+    every = shown.groups * (len(sets) // len(shown.groups))
+    parts = [
+        _attend_groups([x[which] for x in own], [x[which] for x in seen], groups, heads, shown, attend)
+        for which, groups in zip(sets, every, strict=True)
+    ]
+    out, mass = (torch.cat(x) for x in zip(*parts, strict=True))
+    inside, outside = shown.inside * view.share, shown.outside * view.share
+    if inside != 1 or outside != 1:
+        mass = rearrange(mass, "s (m l) -> (s m) l", m=layout.pictures)
+        subject = rearrange(mass > otsu(mass), "(s m) l -> s (m l) 1", m=layout.pictures)
+        without = attend(*own)
+        out = without + torch.where(subject, inside, outside).to(out) * (out - without)
+    out = rearrange(out, "s (m l) d -> (s m) l d", m=layout.pictures)
+    if view.generated:
+        rest = _part(couple(q, k, v, size, attend), size, given)
+    else:
+        rest = couple(*_parts(q, k, v, size, given), 1 if view.alone else layout.references, attend)
+    return _join(out, rest, size, layout.pictures)
+
+
+def _attend_groups(
+    own: list[torch.Tensor],
+    seen: list[torch.Tensor],
+    groups: tuple[Group, ...],
+    heads: int,
+    shown: Shown,
+    attend: Attend,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries of each group, of own [S, M * L, D], to all own tokens and to what it is shown; and their mass [S, M * L]."""
+    (q, k, v), outcome, masses = own, torch.empty_like(own[0]), own[0].new_zeros(own[0].shape[:2])
+    for group in groups:
+        queries = slice(None) if group.queries is None else group.queries
+        keys, values = (x if group.keys is None else x[:, group.keys] for x in seen)
+        bias = () if group.bias is None else (torch.cat((group.bias.new_zeros(k.shape[1]), group.bias)).to(q),)
+        arguments = q[:, queries], torch.cat((k, keys), dim=1), torch.cat((v, values), dim=1)
+        if shown.inside == shown.outside:
+            outcome[:, queries] = attend(*arguments, *bias)
+        else:
+            outcome[:, queries], masses[:, queries] = _attend_and_weigh(*arguments, k.shape[1], heads, attend, *bias)
+    return outcome, masses
+
+
+def _attend_and_weigh(q, k, v, first: int, heads: int, attend: Attend, *bias) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention, and the share of it that goes to keys from ``first`` on, [B, L], the mean over heads.
+
+    The kernel itself weighs: every head gets `COLUMNS` more, and one of them is 1 in the values of those keys and 0 in others.
+    """
+    width = q.shape[-1] // heads
+
+    def widened(x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x.unflatten(-1, (heads, width)), (0, COLUMNS))
+
+    values = widened(v)
+    values[:, first:, :, width] = 1
+    scale = (1 + COLUMNS / width) ** 0.5  # the kernel divides by the root of the wider head
+    out = attend(*(x.flatten(-2) for x in (widened(q * scale), widened(k), values)), *bias).unflatten(-1, (heads, -1))
+    return out[..., :width].flatten(-2), out[..., width].mean(dim=-1)
 
 
 def _part(x: torch.Tensor, size: int, which: slice) -> torch.Tensor:

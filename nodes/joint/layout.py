@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -60,19 +61,33 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
+class Named:
+    """Captions of the references, the word of each for its subject (or nothing), and the text encoder that reads them."""
+
+    captions: tuple[str, ...]
+    subjects: tuple[str, ...]
+    clip: Any
+
+
+@dataclass(frozen=True, eq=False)
 class JointSet:
     """A joint set: where its rows are, and the references as the sampler must see them.
 
     references: clean latents as the VAE gives them: [R, C, h, w], shown in every set, or [S * R, C, h, w], each
     set's own. noise: one fixed epsilon a
     reference and set, [S, R, C, h, w]. key: names this set in its conditioning, so that another
-    set's conditioning is noticed.
+    set's conditioning is noticed. masks: the subject of each reference on the latent
+    grid, [h, w], None where it is not known. strengths, where: see `sharing.Sharing`. named: what the references' texts say.
     """
 
     layout: Layout
     references: torch.Tensor
     noise: torch.Tensor
     key: str
+    masks: tuple[torch.Tensor | None, ...] = ()
+    strengths: tuple[float, ...] = ()
+    where: torch.Tensor | None = None
+    named: Named | None = None
 
     def reference_latents(self) -> torch.Tensor:
         """The clean latents of every reference row, [S * R, C, h, w], in row order."""
@@ -82,6 +97,13 @@ class JointSet:
     def reference_noise(self) -> torch.Tensor:
         """The epsilon of every reference row, [S * R, C, h, w], in row order."""
         return self.noise.flatten(0, 1)
+
+    def shown_masks(self) -> torch.Tensor | None:
+        """The masks as [R, h, w] or [S * R, h, w], white where none is known; None if none is known at all."""
+        if all(mask is None for mask in self.masks):
+            return None
+        white = self.references.new_ones(self.references.shape[-2:])
+        return torch.stack([white if mask is None else mask for mask in self.masks])
 
     def latent(self) -> torch.Tensor:
         """The batch a sampler starts from, [B, C, h, w]: zeros to generate, clean latents to keep."""

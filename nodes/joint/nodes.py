@@ -72,7 +72,36 @@ class ReferencePictures(io.ComfyNode):
                 sockets.References.Input(
                     "previous",
                     optional=True,
-                    tooltip="More pictures of the subject, from another Reference Pictures node; they come first.",
+                    tooltip="More pictures, of this subject or another, from another Reference Pictures node; they come first.",
+                ),
+                io.Boolean.Input(
+                    "keep_background",
+                    default=False,
+                    optional=True,
+                    tooltip="Leave the background in the pictures; masks then only say what others see of them, with "
+                    "subject_masks of JeDi Options or the recipe auto of JeDi.",
+                ),
+                io.String.Input(
+                    "subject",
+                    default="",
+                    optional=True,
+                    tooltip="The word of the captions that names the subject, such as dog; for masks that the model finds. "
+                    "Empty takes the caption's noun.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How often these pictures count where others attend to them: 0 leaves them out, 1 is as they are.",
+                ),
+                io.Mask.Input(
+                    "where",
+                    optional=True,
+                    tooltip="White on the part of the generated pictures where this subject is: one mask for all, or one a "
+                    "picture. With it, two subjects share a set, each in its place.",
                 ),
             ],
             outputs=[
@@ -82,12 +111,29 @@ class ReferencePictures(io.ComfyNode):
 
     @classmethod
     @inputs.checked
-    def execute(cls, images, captions, fit, background, masks=None, invert_masks=False, previous=()) -> io.NodeOutput:
+    def execute(
+        cls,
+        images,
+        captions,
+        fit,
+        background,
+        masks=None,
+        invert_masks=False,
+        previous=(),
+        keep_background=False,
+        subject="",
+        strength=1.0,
+        where=None,
+    ) -> io.NodeOutput:
         pictures = references.unbatch_pictures(batch for batch in images.values() if batch is not None)
         given = references.unbatch_masks(batch for batch in (masks or {}).values() if batch is not None)
         given = [1 - mask for mask in given] if invert_masks else given
         captions = prompts.split_captions(captions, len(pictures))
-        return io.NodeOutput((*previous, *references.gather(pictures, given, captions, fit, background)))
+        acting = references.unbatch_masks([] if where is None else [where], "where")
+        gathered = references.gather(
+            pictures, given, captions, fit, background, keep_background, subject.strip(), strength, acting
+        )
+        return io.NodeOutput((*previous, *gathered))
 
 
 class JointSetNode(io.ComfyNode):
@@ -241,9 +287,9 @@ class JeDiOptions(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "reference_attention",
-                    options=[settings.ALL_PICTURES, settings.REFERENCES_ONLY],
-                    tooltip="What references attend to. The paper: all pictures. References only is cheaper and "
-                    "departs from the paper.",
+                    options=list(settings.REFERENCE_ATTENTIONS),
+                    tooltip="What references attend to. The paper: all pictures. References only and itself only are cheaper and "
+                    "depart from the paper; itself only suits models that were never trained on sets.",
                 ),
                 io.Combo.Input(
                     "null_references",
@@ -259,6 +305,56 @@ class JeDiOptions(io.ComfyNode):
                     "inpainting files are "
                     "noisy, mask, reference. Has no effect on 4-channel models.",
                 ),
+                io.Combo.Input(
+                    "subject_masks",
+                    options=list(settings.MASKS),
+                    default=settings.OFF,
+                    optional=True,
+                    tooltip="Show only the subject of a reference to others. Given: where it has a mask. Auto: always, and the "
+                    "model finds missing masks by the word for the subject in the caption.",
+                ),
+                io.Float.Input(
+                    "reference_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How often each token of a reference counts in attention; JeDi's strength multiplies it.",
+                ),
+                io.Float.Input(
+                    "reference_noise",
+                    default=1.0,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Noise level of the references as a share of the pictures'. The paper: 1. Models that were never "
+                    "trained on sets keep a subject better with cleaner references, 0.5.",
+                ),
+                *(
+                    io.Float.Input(
+                        name,
+                        default=1.0,
+                        min=0.0,
+                        max=5.0,
+                        step=0.05,
+                        optional=True,
+                        tooltip=f"How far attention to the references changes {which} parts of a picture: 0 not at all, 1 as it "
+                        "is, more exaggerates it. The subject's are those that look at the references most.",
+                    )
+                    for name, which in (("inside", "the subject's"), ("outside", "all other"))
+                ),
+                io.Float.Input(
+                    "style_fidelity",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How much of the references a reference-free term leaves out: 1 all of them, 0 none, so that "
+                    "guidance acts on the text only.",
+                ),
             ],
             outputs=[sockets.Options.Output(display_name="options", tooltip="For JeDi.")],
         )
@@ -270,12 +366,22 @@ class JeDiOptions(io.ComfyNode):
     @classmethod
     @inputs.checked
     def execute(
-        cls, coupling_start, coupling_end, reference_attention, null_references, channel_order, **levels
+        cls,
+        coupling_start,
+        coupling_end,
+        reference_attention,
+        null_references,
+        channel_order,
+        full,
+        half,
+        quarter,
+        eighth,
+        **without_training,
     ) -> io.NodeOutput:
-        chosen = frozenset(level for level in settings.LEVELS if levels[level])
-        return io.NodeOutput(
-            settings.Options(coupling_start, coupling_end, chosen, reference_attention, null_references, channel_order)
-        )
+        wanted = zip(settings.LEVELS, (full, half, quarter, eighth), strict=True)
+        levels = frozenset(level for level, chosen in wanted if chosen)
+        forms = reference_attention, null_references, channel_order
+        return io.NodeOutput(settings.Options(coupling_start, coupling_end, levels, *forms, **without_training))
 
 
 class ApplyJeDi(io.ComfyNode):
@@ -325,6 +431,24 @@ class ApplyJeDi(io.ComfyNode):
                     "end_percent", 1.0, "Share of the schedule at which image guidance ends; after it, guidance is text only."
                 ),
                 sockets.Options.Input("options", optional=True, tooltip="Less common choices, from JeDi Options."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How strongly pictures look at the references: 0 not at all, 1 as the recipe does, 2 as if each "
+                    "reference were there twice.",
+                ),
+                io.Combo.Input(
+                    "recipe",
+                    options=list(settings.RECIPES),
+                    default=settings.PAPER,
+                    optional=True,
+                    tooltip="Paper: as published, for models trained on sets. Auto: that for such models, and for all others "
+                    "the best found without training, with masks of the subject. JeDi Options decide instead where connected.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],
         )
@@ -335,8 +459,21 @@ class ApplyJeDi(io.ComfyNode):
 
     @classmethod
     @inputs.checked
-    def execute(cls, model, joint_set, guidance, image_scale, start_percent, end_percent, options=None) -> io.NodeOutput:
-        chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options or settings.Options())
+    def execute(
+        cls,
+        model,
+        joint_set,
+        guidance,
+        image_scale,
+        start_percent,
+        end_percent,
+        options=None,
+        strength=1.0,
+        recipe=settings.PAPER,
+    ) -> io.NodeOutput:
+        if options is None:
+            options = joint_sets.best_options(model) if recipe == settings.AUTO else settings.Options()
+        chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength)
         return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
 
 

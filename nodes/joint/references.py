@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,13 +22,20 @@ FAINTEST = 0.5 / 255
 class Reference:
     """One picture of the subject: [H, W, 3] in 0..1, its caption, and how to bring it to another size.
 
-    fit: one of FITS. background: the grey level in 0..1 that padding is filled with.
+    fit: one of FITS. background: the grey level in 0..1 that padding is filled with. mask: where the subject is, [H, W] of the
+    picture's size, or None if that is not known. subject: its word in the caption, or nothing. strength: how often each of its
+    tokens counts in attention. where: on which part of generated pictures it acts, [P, height, width] of any size, one mask
+    for all of them or one each; None is everywhere.
     """
 
     picture: torch.Tensor
     caption: str
     fit: str
     background: float
+    mask: torch.Tensor | None = None
+    subject: str = ""
+    strength: float = 1.0
+    where: torch.Tensor | None = None
 
     def fitted(self, width: int, height: int) -> torch.Tensor:
         """This picture as [height, width, 3].
@@ -50,6 +57,13 @@ class Reference:
         bound = max if self.fit == "crop" else min
         inner = _resize(picture, max(1, bound(size[0], width)), max(1, bound(size[1], height)))
         return _crop(inner, width, height) if self.fit == "crop" else self._pad(inner, width, height)
+
+    def fitted_mask(self, width: int, height: int) -> torch.Tensor | None:
+        """The subject's mask as [height, width], cut, padded or distorted as the picture is."""
+        if self.mask is None:
+            return None
+        as_picture = replace(self, picture=self.mask[..., None].expand(-1, -1, 3), background=0.0)
+        return as_picture.fitted(width, height)[..., 0]
 
     def _pad(self, picture: torch.Tensor, width: int, height: int) -> torch.Tensor:
         canvas = picture.new_full((height, width, 3), self.background)
@@ -129,8 +143,8 @@ def unbatch_pictures(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     return [picture.to(torch.promote_types(picture.dtype, torch.float32)) for picture in pictures]
 
 
-def unbatch_masks(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """The masks [H, W] of batches [..., H, W], in order, as fractions in single precision at least.
+def unbatch_masks(batches: Iterable[torch.Tensor], name: str = "masks") -> list[torch.Tensor]:
+    """The masks [H, W] of batches [..., H, W], in order, as fractions in single precision at least. name: of their input.
 
     Raises ValueError for what is no mask: fewer axes, no pixel, NaN, infinity, and values far from 0 to 1.
     """
@@ -138,27 +152,36 @@ def unbatch_masks(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     for batch in batches:
         if batch.ndim < 2 or not batch.numel():
             raise ValueError(
-                f"Reference Pictures: `masks` got a batch of shape {tuple(batch.shape)}, but needs (masks, height, width), none "
+                f"Reference Pictures: `{name}` got a batch of shape {tuple(batch.shape)}, but needs (masks, height, width), none "
                 "of them 0. Disconnect it, or see why the node before it gave no mask."
             )
         masks += list(batch.reshape(-1, *batch.shape[-2:]))
+    where = "" if name == "masks" else f" of `{name}`"
     for number, mask in enumerate(masks, 1):
-        _check_finite(mask, f"mask {number}")
+        _check_finite(mask, f"mask {number}{where}")
         if mask.min() < -0.5 or mask.max() > 1.5:  # what resampling overshoots is let through
             raise ValueError(
-                f"Reference Pictures: mask {number} has values from {mask.min():.4g} to {mask.max():.4g}, but needs 0 to 1, "
-                "where 1 is the subject. Divide it by its white."
+                f"Reference Pictures: mask {number}{where} has values from {mask.min():.4g} to {mask.max():.4g}, but needs "
+                "0 to 1, where 1 is the subject. Divide it by its white."
             )
     return [mask.to(torch.promote_types(mask.dtype, torch.float32)) for mask in masks]
 
 
 def gather(
-    pictures: list[torch.Tensor], masks: list[torch.Tensor], captions: list[str], fit: str, background: str
+    pictures: list[torch.Tensor],
+    masks: list[torch.Tensor],
+    captions: list[str],
+    fit: str,
+    background: str,
+    keep_background: bool = False,
+    subject: str = "",
+    strength: float = 1.0,
+    where: Sequence[torch.Tensor] = (),
 ) -> tuple[Reference, ...]:
     """References from pictures [H, W, 1, 3 or 4] in 0..1, as many captions, and no masks, one or as many.
 
-    masks: [H, W], 1 = subject, of any size; they blank the background. An alpha channel does the same.
-    Raises ValueError where nothing of a picture would be left.
+    masks: [H, W], 1 = subject, of any size; they blank the background, unless it is kept. An alpha channel
+    does the same. The rest: see `Reference`. Raises ValueError where nothing of a picture would be left.
     """
     count = len(pictures)
     if not count:
@@ -176,11 +199,20 @@ def gather(
         mask = masks[position] if masks else None
         _check_shown(picture, alpha, mask, number + 1, position + 1)
         colour = picture[..., :3] if picture.shape[-1] > 1 else picture.expand(-1, -1, 3)
-        for shown in (alpha, mask):
-            if shown is not None:
-                colour = blank(colour, shown, level)
-        gathered.append(Reference(colour, captions[number], fit, level))
+        given = [shown for shown in (alpha, mask) if shown is not None]
+        for shown in [] if keep_background else given:
+            colour = blank(colour, shown, level)
+        both = math.prod(_resize_mask(shown, picture) for shown in given) if given else None
+        gathered.append(Reference(colour, captions[number], fit, level, both, subject, strength, _stack(where)))
     return tuple(gathered)
+
+
+def _stack(masks: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """Masks of one or several sizes as [P, h, w], at the size of the first; None for none."""
+    if not masks:
+        return None
+    size = masks[0].shape
+    return torch.stack([F.interpolate(mask[None, None].float(), size, mode="area")[0, 0] for mask in masks])
 
 
 def _check_shown(picture, alpha: torch.Tensor | None, mask: torch.Tensor | None, number: int, mask_number: int) -> None:

@@ -9,9 +9,15 @@ from . import guidance
 LEVELS = ("full", "half", "quarter", "eighth")
 """Resolutions of the UNet's attention layers as a share of the latent's: level i is 1 / 2**i."""
 
-ALL_PICTURES, REFERENCES_ONLY = "all pictures", "references only"
+ALL_PICTURES, REFERENCES_ONLY, ITSELF_ONLY = "all pictures", "references only", "itself only"
+REFERENCE_ATTENTIONS = (ALL_PICTURES, REFERENCES_ONLY, ITSELF_ONLY)
 ISOLATED, LITERAL = "isolated", "literal"
 AUTO = "auto"
+OFF, GIVEN = "off", "given"
+MASKS = (OFF, GIVEN, AUTO)
+"""Whether a reference shows only its subject: not at all, where a mask was given, or always, with masks found by the model."""
+PAPER = "paper"
+RECIPES = (PAPER, AUTO)
 CHANNEL_ORDERS = ("noisy, reference, mask", "noisy, mask, reference")
 """Input channels of a 9-channel UNet: the order of the paper's listing, and that of Stable Diffusion inpainting."""
 
@@ -22,7 +28,10 @@ class Options:
 
     coupling_start, coupling_end: when attention is coupled. levels: at which of LEVELS.
     reference_attention: what reference rows attend to. null_references: what a reference-free term
-    is. channel_order: one of CHANNEL_ORDERS, or AUTO for what the model's file says.
+    is. channel_order: one of CHANNEL_ORDERS, or AUTO for what the model's file says. subject_masks: one of MASKS.
+    reference_strength: how often each token of a reference counts, beside the reference's own strength. reference_noise: the
+    noise level of reference rows as a share of the pictures'. inside, outside: see `sharing.Shown`. style_fidelity: how much
+    of the references a reference-free term leaves out, 1 is all.
     """
 
     coupling_start: float = 0.0
@@ -31,14 +40,32 @@ class Options:
     reference_attention: str = ALL_PICTURES
     null_references: str = ISOLATED
     channel_order: str = AUTO
+    subject_masks: str = OFF
+    reference_strength: float = 1.0
+    reference_noise: float = 1.0
+    inside: float = 1.0
+    outside: float = 1.0
+    style_fidelity: float = 1.0
+
+
+TRAINING_FREE = Options(
+    reference_attention=ITSELF_ONLY,
+    subject_masks=AUTO,
+    reference_strength=4.0,
+    reference_noise=0.5,
+    inside=1.5,
+    outside=0.5,
+)
+"""The best found for a model that was never trained on sets, on drawn subjects that no figure is reported for."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The node `JeDi`: the guidance mode, its image scale, and when image guidance is active (0..1)."""
+    """The node `JeDi`: the guidance mode, its image scale, when image guidance is active (0..1), and the references' strength."""
 
     mode: str = guidance.JOINT
     image_scale: float = 5.0
     start: float = 0.0
     end: float = 1.0
     options: Options = Options()
+    strength: float = 1.0

@@ -124,3 +124,26 @@ class RowsInPlace:
     def __call__(self, q, k, v):
         assert torch.equal(q, self.q) and len(k) == len(q)
         return attention(q, k, v)
+
+
+CAPTIONS = {
+    "a photo of a small red ball on the beach": "ball",
+    "a photo of my dog": "dog",
+    "two cats sitting on a sofa": "cats",
+    "A close-up portrait of the old wizard, oil painting": "wizard",
+    "teddy-bear": "teddy-bear",
+    "a painting": "painting",
+    "a king": "king",
+    "in the snow": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_a_caption_is_about_the_last_word_of_its_first_phrase(caption):
+    assert prompts.subject_of(caption) == CAPTIONS[caption]
+
+
+def test_tokens_of_a_word_are_found_wherever_they_stand():
+    assert prompts.positions_of([5, 6], [1, 5, 6, 2, 5, 6, 5]) == [1, 2, 4, 5]
+    assert prompts.positions_of([7], [1, 2]) == prompts.positions_of([], [1, 2]) == []

@@ -18,6 +18,7 @@ import torch
 from ...host import attention
 from .. import coupling, prompts, settings
 from ..layout import Layout
+from ..sharing import Sharing
 
 KEY = "same_subject_jedi"
 """Where a `SetCall` stands in the host's transformer options."""
@@ -55,7 +56,8 @@ class SetCall:
 
     views: of each chunk, what its rows see. levels: where attention is coupled, empty outside the coupling's part of the
     schedule. terms: of each chunk, which of the conditionings it is that the step asked for. padding: of the texts.
-    waiting: layers that were entered and have not been coupled yet.
+    waiting: layers that were entered and have not been coupled yet. sharing: what is shown of the references where not all of
+    it.
     """
 
     layout: Layout
@@ -64,6 +66,7 @@ class SetCall:
     terms: tuple[int, ...] = ()
     padding: Padding | None = None
     waiting: set[Layer] = field(default_factory=set)
+    sharing: Sharing | None = None
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -186,15 +189,30 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
         part = (q[rows], k[rows], v[rows])
         cond_or_uncond = extra_options["cond_or_uncond"][start : start + chunks]
         attend = _kernel({**extra_options, "cond_or_uncond": cond_or_uncond}, previous)
-        outputs.append(coupling.couple_as(view, *part, layout.pictures, layout.references, attend))
+        if call.sharing is not None and view.references:
+            height, width = extra_options["activations_shape"][-2:]
+            shown = call.sharing.at(height, width, q.device)
+            outputs.append(coupling.couple_shared(view, *part, layout, extra_options["n_heads"], shown, attend))
+        else:
+            outputs.append(coupling.couple_as(view, *part, layout.pictures, layout.references, attend))
         start += chunks
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _kernel(extra_options: dict, previous) -> coupling.Attend:
-    """The host's own attention, as `CrossAttention.forward` calls it, or the replacement found before."""
-    found = attention.attend if previous is None else previous
-    return lambda q, k, v: found(q, k, v, extra_options)
+    """The host's own attention, as `CrossAttention.forward` calls it, or the replacement found before, which takes no bias."""
+
+    def attend(q, k, v, bias=None):
+        if previous is None:
+            return attention.attend(q, k, v, extra_options, bias)
+        if bias is not None:
+            raise ValueError(
+                "JeDi: a strength other than 1 is not possible where another node replaced self-attention. Remove that node, or "
+                "set `strength`, `reference_strength` and that of Reference Pictures to 1."
+            )
+        return previous(q, k, v, extra_options)
+
+    return attend
 
 
 def _check_rows(call: SetCall, q: torch.Tensor, k: torch.Tensor) -> None:

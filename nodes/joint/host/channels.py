@@ -47,6 +47,17 @@ def channel_order(model, wanted: str) -> str | None:
     return _known(said, f"metadata `{METADATA_KEY}` of {path.name}")
 
 
+def trained_on_sets(model) -> bool:
+    """Whether the model's file says that it was trained on joint sets."""
+    path = weights.path_of(model)
+    if path is None:
+        return False
+    try:
+        return METADATA_KEY in weights.read_metadata(path)
+    except ValueError:
+        return False
+
+
 def check_latents(model, joint_set: JointSet) -> None:
     """Refuse a set that was encoded with another kind of VAE than the model's."""
     needed, given = model.get_model_object("latent_format").latent_channels, joint_set.references.shape[1]

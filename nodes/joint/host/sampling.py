@@ -7,6 +7,7 @@ nothing that belongs to a run outlives it.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from ...host import unet
 from .. import guidance, settings
 from ..coupling import View
 from ..layout import JointSet
+from ..sharing import Sharing
 from . import attention, channels, checks, guiding, tagging
 
 KEY = "same_subject_step"
@@ -55,6 +57,29 @@ class JointSampling:
         model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, hooks.predict_noise)
         model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, hooks.apply_model)
         return model
+
+    @functools.cached_property
+    def _sharing(self) -> Sharing | None:
+        """What is shown of the references, None if that is all of them at strength 1."""
+        one, chosen = self.joint_set, self.settings.options
+        strengths = one.strengths or (1.0,) * one.layout.references
+        factor = self.settings.strength * chosen.reference_strength
+        sharing = Sharing(
+            one.layout.references,
+            one.shown_masks() if chosen.subject_masks != settings.OFF else None,
+            tuple(factor * strength for strength in strengths),
+            one.where,
+            chosen.inside,
+            chosen.outside,
+        )
+        return None if sharing.plain and chosen.style_fidelity == 1 else sharing
+
+    def _view(self, null: bool) -> View:
+        """What a chunk's rows see; null: its term leaves references out."""
+        chosen = self.settings.options
+        seen = 1 - chosen.style_fidelity if null else 1.0
+        generated, alone = (chosen.reference_attention == one for one in (settings.ALL_PICTURES, settings.ITSELF_ONLY))
+        return View(seen > 0, generated, alone, seen)
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         """A run: checked and tagged before it, the references given back exactly after it.
@@ -133,14 +158,23 @@ class JointSampling:
             raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
         null = [flag and step.guided for flag in tagging.null_chunks(kwargs.pop(tagging.TAG, None), x.shape[0], layout)]
         literal = self.settings.options.null_references == settings.LITERAL
-        generated = self.settings.options.reference_attention != settings.REFERENCES_ONLY
-        views = tuple(View(literal or not flag, generated) for flag in null)
+        views = tuple(self._view(flag and not literal) for flag in null)
         padding = attention.Padding.of(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn)
         terms = tuple(options["cond_or_uncond"])
         if step.guided and self.settings.mode in guidance.THREE_TERMS:
             options["cond_or_uncond"] = guiding.numbers(options["cond_or_uncond"], self.settings.mode)
-        call = attention.SetCall(layout, views, step.levels, terms, padding)
+        call = attention.SetCall(
+            layout,
+            views,
+            step.levels,
+            terms,
+            padding,
+            sharing=self._sharing,
+        )
         if x.shape[1:] == self.joint_set.references.shape[1:]:
+            rows = [chunk * layout.rows + row for chunk in range(x.shape[0] // layout.rows) for row in layout.reference_rows]
+            t = t.clone()
+            t[rows] *= self.settings.options.reference_noise
             x = self._replaced(executor.class_obj, x, t)
         if self.channel_order is not None:
             c_concat = channels.without_references(c_concat, null, self.channel_order, literal, layout.reference_rows)

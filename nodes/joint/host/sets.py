@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..layout import JointSet, Layout, draw_noise, key_of
+import torch
+import torch.nn.functional as F
+
+from ..layout import JointSet, Layout, Named, draw_noise, key_of
 from ..references import Reference, made_for, set_size
-from ..settings import Settings
-from . import channels, encoding, tagging
+from ..settings import AUTO, TRAINING_FREE, Options, Settings
+from . import channels, encoding, subject_masks, tagging
 from .sampling import JointSampling
 
 
@@ -52,7 +55,16 @@ def prepare(
     layout = Layout(sets, len(texts), len(references))
     noise = draw_noise(reference_seed, sets, len(references), tuple(clean.shape[1:]))
     rows = [*texts, *(reference.caption for reference in references)] * sets
-    joint_set = JointSet(layout, clean, noise, key_of(layout, rows, clean, noise))
+    joint_set = JointSet(
+        layout,
+        clean,
+        noise,
+        key_of(layout, rows, clean, noise),
+        tuple(_on_grid(reference.fitted_mask(width, height), clean) for reference in references),
+        tuple(reference.strength for reference in references),
+        _acting(references, layout.pictures, clean),
+        Named(tuple(one.caption for one in references), tuple(one.subject for one in references), clip),
+    )
     positive, null = encoding.encode_texts(clip, rows, negative, {tagging.SET_KEY: joint_set.key})
     return Prepared(joint_set, positive, null, {"samples": joint_set.latent(), "batch_index": layout.noise_index})
 
@@ -61,4 +73,33 @@ def apply(model, joint_set: JointSet, settings: Settings):
     """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
     order = channels.channel_order(model, settings.options.channel_order)
     channels.check_latents(model, joint_set)
+    if settings.options.subject_masks == AUTO:
+        joint_set = replace(joint_set, masks=subject_masks.find(model, joint_set, order))
     return JointSampling(joint_set, settings, order).install(model)
+
+
+def best_options(model) -> Options:
+    """The form of the method that suits a model: the paper's if its file says that it was trained on sets."""
+    return Options() if channels.trained_on_sets(model) else TRAINING_FREE
+
+
+def _on_grid(mask: torch.Tensor | None, clean: torch.Tensor) -> torch.Tensor | None:
+    """A mask [H, W] on the grid of latents ``clean`` [R, C, h, w], [h, w]; None stays None."""
+    return None if mask is None else F.adaptive_avg_pool2d(mask[None, None].float(), clean.shape[-2:])[0, 0]
+
+
+def _acting(references: tuple[Reference, ...], pictures: int, clean: torch.Tensor) -> torch.Tensor | None:
+    """Where on each picture to generate each reference acts, [R, M, h, w]; None if all act everywhere."""
+    if all(one.where is None for one in references):
+        return None
+    acting = clean.new_ones(len(references), pictures, *clean.shape[-2:])
+    for number, one in enumerate(references):
+        if one.where is None:
+            continue
+        if len(one.where) not in (1, pictures):
+            raise ValueError(
+                f"Joint Set: reference {number + 1} has {len(one.where)} masks in `where` of Reference Pictures, but needs 1, or "
+                f"{pictures}, one for each picture to generate."
+            )
+        acting[number] = F.adaptive_avg_pool2d(one.where[:, None].float(), clean.shape[-2:])[:, 0]
+    return acting

@@ -1,0 +1,146 @@
+"""Where the subject of a reference is, by the model's own cross-attention to the subject's word (ConsiStory, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import comfy.samplers
+import torch
+import torch.nn.functional as F
+
+from ...host import attention, unet
+from .. import prompts, sharing
+from ..layout import JointSet
+from . import channels
+
+TIMESTEP = 100
+"""Of the one call: little noise. On drawn toys masks are equally good from 60 to 260."""
+SMALLEST = 8
+"""Tokens on the shorter side of a layer that shows where things are."""
+
+
+@torch.inference_mode()
+def find(model, joint_set: JointSet, channel_order: str | None) -> tuple[torch.Tensor, ...]:
+    """A mask of 0 and 1 on the latent grid, [h, w], for every reference; masks that the set has are kept.
+
+    One call of the ModelPatcher ``model`` for each reference without a mask, which attends to its caption alone. A token of
+    the grid belongs to the subject if its attention to the subject's word is above Otsu's threshold: as a share of the attention
+    to that word and to the words after it, which name the background, carried along self-attention in the finest layers.
+    Raises ValueError where no word names the subject.
+    """
+    known = joint_set.masks or (None,) * len(joint_set.references)
+    return tuple(_found(model, joint_set, number, channel_order) if mask is None else mask for number, mask in enumerate(known))
+
+
+def _found(model, joint_set: JointSet, number: int, channel_order: str | None) -> torch.Tensor:
+    conditioning, word, after = _text(joint_set, number)
+    if channel_order is not None:
+        row = joint_set.layout.reference_rows[number]
+        beside = channels.reference_channels(joint_set, model.model, channel_order)[row : row + 1]
+        conditioning = [[states, {**values, "noise_concat": beside}] for states, values in conditioning]
+    clean = joint_set.references[number : number + 1]
+    looked = look(model, conditioning, clean, joint_set.reference_noise()[number][None])
+    heat, rest = (looked.text[..., positions].sum(dim=-1) for positions in (word, after))
+    heat = looked.spread(heat / (heat + rest) if after else heat)
+    return (heat > sharing.otsu(heat.flatten()[None])).to(clean)
+
+
+def _text(joint_set: JointSet, number: int) -> tuple[list, list[int], list[int]]:
+    """CONDITIONING of a reference's caption, where the tokens of its subject's word are, and those of the words after it."""
+    named = joint_set.named
+    if named is None:
+        raise ValueError("JeDi: `subject_masks` is `auto`, but the joint set does not say what its references show.")
+    caption = named.captions[number] or named.subjects[number]
+    word = named.subjects[number] or prompts.subject_of(caption)
+    tokens = named.clip.tokenize(caption)
+    positions = prompts.positions_of(_ids(named.clip, word), _flat(tokens)) if word else []
+    if not positions:
+        raise ValueError(
+            f"JeDi: `subject_masks` is `auto`, but the caption of reference {number + 1}, `{caption}`, does not hold a word for "
+            f"its subject{f': `{word}` is not in it' if word else ''}. Write a word of the caption into `subject` of Reference "
+            "Pictures, connect masks there, or set `subject_masks` to `given`."
+        )
+    filling = set(_flat(named.clip.tokenize("")))
+    after = [at for at, token in enumerate(_flat(tokens)) if at > positions[-1] and token not in filling]
+    return named.clip.encode_from_tokens_scheduled(tokens, show_pbar=False), positions, after
+
+
+def _flat(tokens: dict) -> list[int]:
+    """Token ids as they stand in the encoder's states, chunk after chunk; textual inversions count as no token."""
+    chunks = next(iter(tokens.values()))
+    return [token[0] if isinstance(token[0], int) else -1 for chunk in chunks for token in chunk]
+
+
+def _ids(clip, word: str) -> list[int]:
+    """Token ids of a word, without what begins, ends and fills a text."""
+    filling = set(_flat(clip.tokenize("")))
+    return [token for token in _flat(clip.tokenize(word)) if token not in filling]
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What a model looked at in one call on one picture.
+
+    text: its attention to its text, [h, w, T], the mean over heads, and over layers below the latent's own resolution.
+    itself: queries and keys of the finest self-attention layers, [heads, L, D], with their height and width.
+    """
+
+    text: torch.Tensor
+    itself: tuple[tuple[torch.Tensor, torch.Tensor, tuple[int, int]], ...]
+
+    def spread(self, heat: torch.Tensor) -> torch.Tensor:
+        """A map [h, w] carried along self-attention, so that what belongs together gets one value."""
+        size, spread = heat.shape, torch.zeros_like(heat)
+        for q, k, shape in self.itself:
+            values = _resized(heat, shape).flatten()[None, :, None].expand(len(q), -1, q.shape[-1]).to(q)
+            carried = F.scaled_dot_product_attention(q, k, values)[..., 0].mean(dim=0)
+            spread += _resized(carried.view(shape).to(heat), size)
+        return spread / len(self.itself)
+
+
+def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) -> Looked:
+    """One call of the ModelPatcher ``model`` on a picture with little noise. clean, noise: [1, C, h, w], unscaled.
+
+    Other nodes' replacements of attention do not act in this call.
+    """
+    text: list[torch.Tensor] = []
+    itself: list[tuple[torch.Tensor, torch.Tensor, tuple[int, int]]] = []
+
+    def cross(q, k, v, extra_options):
+        shape = tuple(extra_options["activations_shape"][-2:])
+        if shape != tuple(extra_options["original_shape"][-2:]) and min(shape) >= SMALLEST:
+            queries, keys = _heads(q, extra_options), _heads(k, extra_options)
+            weights = (queries @ keys.mT / queries.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=0)  # [L, T]
+            heat = F.interpolate(weights.T.unflatten(-1, shape)[None], clean.shape[-2:], mode="bilinear")
+            text.append(heat[0].movedim(0, -1).cpu())
+        return attention.attend(q, k, v, extra_options)
+
+    def own(q, k, v, extra_options):
+        shape = tuple(extra_options["activations_shape"][-2:])
+        if itself and math.prod(shape) > math.prod(itself[0][2]):
+            itself.clear()
+        if not itself or shape == itself[0][2]:
+            itself.append((_heads(q, extra_options), _heads(k, extra_options), shape))
+        return attention.attend(q, k, v, extra_options)
+
+    model = model.clone()
+    for block in unet.attention_blocks(model, "JeDi"):
+        model.set_model_attn1_replace(own, *block)
+        model.set_model_attn2_replace(cross, *block)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(conditioning, conditioning)
+    guider.set_cfg(1.0)
+    sigma = model.get_model_object("model_sampling").sigma(torch.tensor(float(TIMESTEP)))
+    sampler = comfy.samplers.sampler_object("euler")
+    guider.sample(noise, clean, sampler, torch.stack((sigma, torch.zeros_like(sigma))).float(), disable_pbar=True, seed=0)
+    return Looked(torch.stack(text).mean(dim=0), tuple((q.cpu(), k.cpu(), shape) for q, k, shape in itself))
+
+
+def _heads(x: torch.Tensor, extra_options: dict) -> torch.Tensor:
+    """[1, L, heads * D] -> [heads, L, D], in float32."""
+    return x[0].unflatten(-1, (extra_options["n_heads"], -1)).transpose(0, 1).float()
+
+
+def _resized(heat: torch.Tensor, size) -> torch.Tensor:
+    return F.interpolate(heat[None, None], tuple(size), mode="bilinear", antialias=True)[0, 0]

@@ -1,0 +1,124 @@
+"""What generated pictures see of the references in self-attention: whose tokens, how strongly, and where.
+
+For models that were never trained on sets. There every token of a reference acts, its background too, and nothing says how
+strongly; here only tokens of the subject are shown, and strength s counts each of them s times:
+
+    softmax over own tokens j and shown tokens i of exp(q k_j) and s exp(q k_i), so ln s is added to the logits of i.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+INSIDE = 0.3
+"""Share of a token's area that must lie in the mask for the token to belong to the subject."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Tokens of a set's generated pictures that see the same tokens of its references.
+
+    queries: positions among the M * L tokens of generated pictures, or None for all. keys: positions among the R * L tokens
+    of references, or None for all. bias: [keys], what is added to their logits, or None for nothing.
+    """
+
+    queries: torch.Tensor | None = None
+    keys: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is shown at one layer: the groups of every set, or of all sets alike if there is one entry.
+
+    inside, outside: how far the outcome of attention goes from that without references (0) to that with them (1), or beyond;
+    inside for tokens of generated pictures that attend to the references much, by Otsu's threshold in each picture, outside
+    for the others.
+    """
+
+    groups: tuple[tuple[Group, ...], ...]
+    inside: float = 1.0
+    outside: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Masks and strengths of a run's references.
+
+    masks: the subject of each reference on the latent grid, [R, h, w] for every set, or [S * R, h, w], in 0..1; None shows all.
+    strengths: of each reference, 0 leaves it out, 1 is plain attention. where: on which part of the generated pictures each
+    reference acts, [R, M, h, w] in 0..1; None is everywhere. inside, outside: see `Shown`.
+    """
+
+    references: int
+    masks: torch.Tensor | None = None
+    strengths: tuple[float, ...] = ()
+    where: torch.Tensor | None = None
+    inside: float = 1.0
+    outside: float = 1.0
+    _known: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every token is shown everywhere at strength 1."""
+        one = self.inside == self.outside == 1 and all(strength == 1 for strength in self.strengths)
+        return one and self.masks is None and self.where is None
+
+    def at(self, height: int, width: int, device: torch.device) -> Shown:
+        """What is shown at a layer of ``height`` x ``width`` tokens."""
+        key = (height, width, device)
+        if key not in self._known:
+            sets = self._inside(height, width)
+            groups = tuple(self._of_set(shown, height, width, device) for shown in sets)
+            self._known[key] = Shown(groups, self.inside, self.outside)
+        return self._known[key]
+
+    def _inside(self, height: int, width: int) -> list[torch.Tensor]:
+        """Which tokens belong to the subject, [R, L] a set."""
+        if self.masks is None:
+            return [torch.ones(self.references, height * width, dtype=torch.bool)]
+        return list(inside(self.masks, height, width).unflatten(0, (-1, self.references)))
+
+    def _of_set(self, shown: torch.Tensor, height: int, width: int, device) -> tuple[Group, ...]:
+        strengths = self.strengths or (1.0,) * self.references
+        shown = shown & torch.tensor([strength > 0 for strength in strengths])[:, None]
+        bias = torch.tensor([math.log(strength) if strength > 0 else 0.0 for strength in strengths])
+        if self.where is None:
+            return (_group(None, shown, bias, device),)
+        acts = inside(self.where.flatten(0, 1), height, width).view(self.references, -1)  # [R, M * L]
+        kinds, kind = acts.T.unique(dim=0, return_inverse=True)
+        return tuple(
+            _group((kind == number).nonzero()[:, 0].to(device), shown & seen[:, None], bias, device)
+            for number, seen in enumerate(kinds)
+        )
+
+
+def otsu(values: torch.Tensor) -> torch.Tensor:
+    """Otsu's threshold of each row of [B, L], [B, 1]: values above it and the others differ most between, least within."""
+    ordered, count = values.sort(dim=1).values, values.shape[1]
+    below = torch.arange(1, count, device=values.device)
+    sums = ordered.cumsum(dim=1)
+    low, high = sums[:, :-1] / below, (sums[:, -1:] - sums[:, :-1]) / (count - below)
+    best = (below * (count - below) * (high - low).square()).argmax(dim=1, keepdim=True)
+    return ordered.gather(1, best)
+
+
+def inside(masks: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Tokens of a layer that lie in masks [B, h, w] by more than `INSIDE` of their area, [B, height * width].
+
+    A mask that is nowhere black at this size keeps its strongest token, unless it is black everywhere.
+    """
+    area = F.adaptive_avg_pool2d(masks[:, None].float(), (height, width)).flatten(1)
+    strongest = area.amax(dim=1, keepdim=True)
+    return (area > INSIDE) | ((area == strongest) & (strongest > 0) & (strongest <= INSIDE))
+
+
+def _group(queries, shown: torch.Tensor, bias: torch.Tensor, device) -> Group:
+    chosen = shown.flatten().nonzero()[:, 0]
+    biases = bias[:, None].expand(shown.shape).flatten()[chosen]
+    every = len(chosen) == shown.numel()
+    return Group(queries, None if every else chosen.to(device), biases.to(device) if biases.any() else None)
