@@ -472,7 +472,9 @@ class ApplyJeDi(io.ComfyNode):
         recipe=settings.PAPER,
     ) -> io.NodeOutput:
         if options is None:
-            options = joint_sets.best_options(model) if recipe == settings.AUTO else settings.Options()
+            options = (
+                joint_sets.best_options(model, joint_set.layout.references) if recipe == settings.AUTO else settings.Options()
+            )
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength)
         return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
 

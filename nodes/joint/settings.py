@@ -51,12 +51,15 @@ class Options:
 TRAINING_FREE = Options(
     reference_attention=ITSELF_ONLY,
     subject_masks=AUTO,
-    reference_strength=4.0,
-    reference_noise=0.5,
+    reference_strength=5.0,
+    reference_noise=0.6,
     inside=1.5,
-    outside=0.5,
+    outside=0.3,
 )
-"""The best found for a model that was never trained on sets, on drawn subjects that no figure is reported for."""
+"""The best found for a model that was never trained on sets and one reference, on drawn subjects that no figure is given for.
+
+Several references share the strength, see `sets.best_options`.
+"""
 
 
 @dataclass(frozen=True)

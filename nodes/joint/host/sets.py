@@ -78,9 +78,12 @@ def apply(model, joint_set: JointSet, settings: Settings):
     return JointSampling(joint_set, settings, order).install(model)
 
 
-def best_options(model) -> Options:
-    """The form of the method that suits a model: the paper's if its file says that it was trained on sets."""
-    return Options() if channels.trained_on_sets(model) else TRAINING_FREE
+def best_options(model, references: int) -> Options:
+    """The form of the method that suits a model and a number of references: the paper's if the model's file says that it was
+    trained on sets."""
+    if channels.trained_on_sets(model):
+        return Options()
+    return replace(TRAINING_FREE, reference_strength=TRAINING_FREE.reference_strength / max(1, references))
 
 
 def _on_grid(mask: torch.Tensor | None, clean: torch.Tensor) -> torch.Tensor | None:

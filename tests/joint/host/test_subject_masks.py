@@ -88,5 +88,8 @@ def test_a_caption_without_its_subject_is_refused_with_the_remedy(single, toys, 
 
 def test_a_recipe_follows_what_the_models_file_says(single):
     joint = demo_model.load(Path(pack.ROOT / "demo" / "demo.safetensors"))[0]
-    assert sets.best_options(joint) == settings.Options()
-    assert sets.best_options(single[0]) == settings.TRAINING_FREE
+    assert sets.best_options(joint, 1) == settings.Options()
+    assert sets.best_options(single[0], 1) == settings.TRAINING_FREE
+    shared = sets.best_options(single[0], 4)
+    assert shared.reference_strength == settings.TRAINING_FREE.reference_strength / 4
+    assert replace(shared, reference_strength=settings.TRAINING_FREE.reference_strength) == settings.TRAINING_FREE
