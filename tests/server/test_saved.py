@@ -1,5 +1,7 @@
 """Graphs that users may have saved with an earlier version: they still load, are still accepted, and the demos still run."""
 
+import inspect
+
 import pytest
 from same_subject.dev import pack
 from same_subject.tests.server import graphs, ui_format
@@ -61,10 +63,16 @@ def test_every_node_input_and_choice_of_a_saved_graph_is_still_accepted(path, cl
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
 def test_a_saved_workflow_loads_its_widgets_and_queues_what_it_queued(path, classes):
+    """And for inputs that a node got since then, what an API prompt without them does."""
     expected = read(path)
     for node in expected.values():
         node.pop("_meta")
-    assert ui_format.as_api(read(path.parent.parent / "ui" / path.name), classes) == expected
+    queued = ui_format.as_api(read(path.parent.parent / "ui" / path.name), classes)
+    for number, node in queued.items():
+        if added := set(node["inputs"]) - set(expected[number]["inputs"]):
+            given = inspect.signature(classes[node["class_type"]].execute).parameters
+            assert {name: node["inputs"].pop(name) for name in added} == {name: given[name].default for name in added}
+    assert queued == expected
 
 
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=named)
@@ -79,7 +87,7 @@ def test_a_saved_blueprint_loads_its_widgets_and_queues_what_it_queued(path, cla
 def test_what_a_schema_does_not_take_is_noticed(classes):
     graph = graphs.basic()
     assert problems(graph, classes) == []
-    for change, sentence in (({"guidance": "both"}, "guidance is 'both'"), ({"strength": 1.0}, "no input strength"),
+    for change, sentence in (({"guidance": "both"}, "guidance is 'both'"), ({"loudness": 1.0}, "no input loudness"),
                              ({"image_scale": 1e9}, "image_scale is")):  # fmt: skip
         assert sentence in problems(graphs.changed(graph, "jedi", **change), classes)[0]
     assert problems(graphs.without(graph, "jedi", "guidance"), classes) == ["JediApply jedi needs guidance"]

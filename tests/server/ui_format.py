@@ -19,18 +19,20 @@ def read(path):
 
 
 def widgets_of(node_class):
-    """Names of a node's widgets in the order in which the UI stores their values."""
+    """A node's widgets in the order in which the UI stores their values, each with what it shows before it is touched."""
     inputs = node_class.INPUT_TYPES()
-    names = []
+    widgets = {}
     for group in ("required", "optional"):
         for name, definition in inputs.get(group, {}).items():
             options = definition[-1] if isinstance(definition[-1], dict) else {}
             if isinstance(definition[0], list) or definition[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
                 after = name in SEED_WIDGETS or options.get("control_after_generate")
-                names += [name, f"{name}: after a run"] if after else [name]
+                widgets[name] = options.get("default")
+                if after:
+                    widgets[f"{name}: after a run"] = "randomize"
                 if options.get("image_upload"):
-                    names.append("upload")
-    return names
+                    widgets["upload"] = name
+    return widgets
 
 
 def as_api(workflow, classes):
@@ -39,15 +41,18 @@ def as_api(workflow, classes):
 
 
 def prompt_of(nodes, origins, classes, prefix=""):
-    """A prompt of nodes as the UI saves them. origins: what comes in by each link: [node id, output], or a value."""
+    """A prompt of nodes as the UI saves them. origins: what comes in by each link: [node id, output], or a value.
+
+    A widget that a node got after it was saved has its default.
+    """
     prompt = {}
     for node in nodes:
         if node["type"] == NOTE:
             continue
         widgets = widgets_of(classes[node["type"]])
         given = node["widgets_values"] or []
-        assert len(widgets) == len(given), node["type"]
-        values = dict(zip(widgets, given, strict=True))
+        assert len(widgets) >= len(given), node["type"]
+        values = {**widgets, **dict(zip(widgets, given, strict=False))}
         inputs = {name: value for name, value in values.items() if ": after" not in name and name != "upload"}
         inputs |= {socket["name"]: origins[socket["link"]] for socket in node["inputs"] if socket["link"] is not None}
         prompt[f"{prefix}{node['id']}"] = {"class_type": node["type"], "inputs": inputs}

@@ -82,7 +82,8 @@ def _ids(clip, word: str) -> list[int]:
 class Looked:
     """What a model looked at in one call on one picture.
 
-    text: its attention to its text, [h, w, T], the mean over heads, and over layers below the latent's own resolution.
+    text: its attention to its text, [h, w, T], the mean over heads, and over layers below the latent's own resolution with at
+    least `SMALLEST` tokens a side; if it has none of these, over its finest.
     itself: queries and keys of the finest self-attention layers, [heads, L, D], with their height and width.
     """
 
@@ -104,16 +105,15 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
 
     Other nodes' replacements of attention do not act in this call.
     """
-    text: list[torch.Tensor] = []
+    text: dict[tuple[int, int], list[torch.Tensor]] = {}
     itself: list[tuple[torch.Tensor, torch.Tensor, tuple[int, int]]] = []
 
     def cross(q, k, v, extra_options):
         shape = tuple(extra_options["activations_shape"][-2:])
-        if shape != tuple(extra_options["original_shape"][-2:]) and min(shape) >= SMALLEST:
-            queries, keys = _heads(q, extra_options), _heads(k, extra_options)
-            weights = (queries @ keys.mT / queries.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=0)  # [L, T]
-            heat = F.interpolate(weights.T.unflatten(-1, shape)[None], clean.shape[-2:], mode="bilinear")
-            text.append(heat[0].movedim(0, -1).cpu())
+        queries, keys = _heads(q, extra_options), _heads(k, extra_options)
+        weights = (queries @ keys.mT / queries.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=0)  # [L, T]
+        heat = F.interpolate(weights.T.unflatten(-1, shape)[None], clean.shape[-2:], mode="bilinear")
+        text.setdefault(shape, []).append(heat[0].movedim(0, -1).cpu())
         return attention.attend(q, k, v, extra_options)
 
     def own(q, k, v, extra_options):
@@ -134,7 +134,9 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
     sigma = model.get_model_object("model_sampling").sigma(torch.tensor(float(TIMESTEP)))
     sampler = comfy.samplers.sampler_object("euler")
     guider.sample(noise, clean, sampler, torch.stack((sigma, torch.zeros_like(sigma))).float(), disable_pbar=True, seed=0)
-    return Looked(torch.stack(text).mean(dim=0), tuple((q.cpu(), k.cpu(), shape) for q, k, shape in itself))
+    full = tuple(clean.shape[-2:])
+    clear = [heat for shape, heats in text.items() for heat in heats if shape != full and min(shape) >= SMALLEST]
+    return Looked(torch.stack(clear or text[max(text)]).mean(dim=0), tuple((q.cpu(), k.cpu(), shape) for q, k, shape in itself))
 
 
 def _heads(x: torch.Tensor, extra_options: dict) -> torch.Tensor:
