@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,19 @@ class Layout:
             for row in range(self.rows)
         ]
 
+    def of_pictures(self, given: torch.Tensor) -> torch.Tensor:
+        """What is ``given`` for 1, M (in every set), S * M or B rows, for each picture to generate: [S * M, ...].
+
+        Raises ValueError for another number; its text is what would do.
+        """
+        made = self.sets * self.pictures
+        if len(given) == self.rows:
+            return given[self.generated_rows]
+        counts = sorted({1, self.pictures, made})
+        if len(given) not in counts:
+            raise ValueError(f"{', '.join(map(str, counts))} or {self.describe()}")
+        return given.repeat(made // len(given), *[1] * (given.ndim - 1))
+
     def describe(self) -> str:
         return (
             f"{self.rows} rows ({self.sets} set{'s' * (self.sets != 1)} of "
@@ -70,6 +84,18 @@ class Named:
 
 
 @dataclass(frozen=True, eq=False)
+class Held:
+    """Rows that are put back at every step and come out of a run as they were: clean latents and one fixed epsilon of each.
+
+    rows: in order. latents: unscaled, and noise: [len(rows), C, h, w].
+    """
+
+    rows: list[int]
+    latents: torch.Tensor
+    noise: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class JointSet:
     """A joint set: where its rows are, and the references as the sampler must see them.
 
@@ -78,6 +104,8 @@ class JointSet:
     reference and set, [S, R, C, h, w]. key: names this set in its conditioning, so that another
     set's conditioning is noticed. masks: the subject of each reference on the latent
     grid, [h, w], None where it is not known. strengths, where: see `sharing.Sharing`. named: what the references' texts say.
+    start: clean latents that the pictures begin from, [S * M, C, h, w], or None for noise alone. known: rows of pictures that
+    are finished and stay what they are in ``start``; known_noise: the epsilon of each, [len(known), C, h, w].
     """
 
     layout: Layout
@@ -88,6 +116,23 @@ class JointSet:
     strengths: tuple[float, ...] = ()
     where: torch.Tensor | None = None
     named: Named | None = None
+    start: torch.Tensor | None = None
+    known: tuple[int, ...] = ()
+    known_noise: torch.Tensor | None = None
+
+    @functools.cached_property
+    def held(self) -> Held:
+        """The references, and the pictures that are known."""
+        rows, noise = sorted((*self.layout.reference_rows, *self.known)), torch.zeros_like(self.latent())
+        noise[self.layout.reference_rows] = self.reference_noise().to(noise)
+        if self.known_noise is not None:
+            noise[list(self.known)] = self.known_noise.to(noise)
+        return Held(rows, self.latent()[rows], noise[rows])
+
+    @property
+    def made_rows(self) -> list[int]:
+        """Rows of the pictures that a run makes."""
+        return [row for row in self.layout.generated_rows if row not in self.known]
 
     def reference_latents(self) -> torch.Tensor:
         """The clean latents of every reference row, [S * R, C, h, w], in row order."""
@@ -106,9 +151,11 @@ class JointSet:
         return torch.stack([white if mask is None else mask for mask in self.masks])
 
     def latent(self) -> torch.Tensor:
-        """The batch a sampler starts from, [B, C, h, w]: zeros to generate, clean latents to keep."""
+        """The batch a sampler starts from, [B, C, h, w]: zeros or ``start`` to generate, clean latents to keep."""
         latent = self.references.new_zeros((self.layout.rows, *self.references.shape[1:]))
         latent[self.layout.reference_rows] = self.reference_latents()
+        if self.start is not None:
+            latent[self.layout.generated_rows] = self.start.to(latent)
         return latent
 
 
@@ -119,18 +166,26 @@ def draw_noise(seed: int, sets: int, references: int, shape: tuple[int, ...]) ->
     that a reference follows one diffusion path whatever the sampler does with its own noise.
     """
 
-    def draw(number: int, position: int) -> torch.Tensor:
-        digest = hashlib.sha256(f"{seed}/{number}/{position}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        return torch.randn(shape, generator=generator)
-
-    noise = [draw(number, position) for number in range(sets) for position in range(references)]
+    noise = [_drawn(f"{seed}/{number}/{position}", shape) for number in range(sets) for position in range(references)]
     return torch.stack(noise).unflatten(0, (sets, references)) if noise else torch.zeros(sets, 0, *shape)
 
 
-def key_of(layout: Layout, texts: list[str], *tensors: torch.Tensor) -> str:
+def draw_known_noise(seed: int, layout: Layout, known: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor | None:
+    """One fixed epsilon for each row of known pictures, [len(known), *shape], by its set and place in it; None without any."""
+    places = [divmod(row, layout.size) for row in known]
+    noise = [_drawn(f"{seed}/{number}/picture {position}", shape) for number, position in places]
+    return torch.stack(noise) if noise else None
+
+
+def _drawn(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    digest = hashlib.sha256(name.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.randn(shape, generator=generator)
+
+
+def key_of(layout: Layout, texts: list[str], *tensors: torch.Tensor, known: tuple[int, ...] = ()) -> str:
     """A name for a set made of what it holds: equal sets have equal names."""
-    digest = hashlib.sha256(repr((layout, texts)).encode())
+    digest = hashlib.sha256(repr((layout, texts, *known)).encode())
     for tensor in tensors:
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..host import inputs, sockets
-from . import guidance, layout, picking, prompts, references, settings
+from . import guidance, layout, picking, prompts, references, settings, starting
 from .host import sets as joint_sets
 
 CATEGORY = "JeDi"
@@ -207,6 +207,19 @@ class JointSetNode(io.ComfyNode):
                     tooltip="Seed of the noise that the references are shown with. The pictures' own noise comes from "
                     "the sampler's seed.",
                 ),
+                io.Latent.Input(
+                    "start",
+                    optional=True,
+                    tooltip="Pictures to begin from, for a second pass or image to image with a denoise below 1: what a sampler "
+                    "made of an earlier set, resized or not. Width and height 0 follow it.",
+                ),
+                io.String.Input(
+                    "redo",
+                    default="",
+                    optional=True,
+                    tooltip="With start: which pictures to make again, such as 2, 4-5, counted from 1 through all sets. The rest "
+                    "stay exactly as they are, and the new ones see them. Empty makes all.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -223,14 +236,29 @@ class JointSetNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, prompts, pictures):
-        return _prompts_or_problem(prompts, pictures)
+    def validate_inputs(cls, prompts, pictures, redo=""):
+        known = _prompts_or_problem(prompts, pictures)
+        return _redo_or_problem(redo) if known is True else known
 
     @classmethod
     @inputs.checked
-    def execute(cls, clip, vae, references, prompts, negative, pictures, sets, width, height, reference_seed) -> io.NodeOutput:
+    def execute(
+        cls,
+        clip,
+        vae,
+        references,
+        prompts,
+        negative,
+        pictures,
+        sets,
+        width,
+        height,
+        reference_seed,
+        start=None,
+        redo="",
+    ) -> io.NodeOutput:
         texts = _split(prompts, pictures)
-        made = joint_sets.prepare(clip, vae, references, texts, negative, sets, width, height, reference_seed)
+        made = joint_sets.prepare(clip, vae, references, texts, negative, sets, width, height, reference_seed, start, redo)
         return io.NodeOutput(made.positive, made.negative, made.latent, made.joint_set)
 
 
@@ -254,6 +282,19 @@ def _prompts_or_problem(text, pictures):
         return f"Joint Set: `pictures` is {pictures}, but needs to be a whole number. Type one."
     try:
         _split(text, pictures)
+    except ValueError as problem:
+        return str(problem)
+    return True
+
+
+def _redo_or_problem(text):
+    """True, or why the queue must not start."""
+    if text is None:
+        return True
+    if problem := inputs.text_problem("Joint Set", "redo", text):
+        return problem
+    try:
+        picking.parse_redo(text)
     except ValueError as problem:
         return str(problem)
     return True
@@ -541,6 +582,7 @@ class PickPictures(io.ComfyNode):
         count = samples["samples"].shape[0]
         picking.check_rows(joint_set.layout, count)
         picked = {**samples, "samples": samples["samples"][rows]}
+        picked.pop(starting.LAYOUT, None)
         if torch.is_tensor(samples.get("noise_mask")) and samples["noise_mask"].shape[0] == count:
             picked["noise_mask"] = samples["noise_mask"][rows]
         if "batch_index" in samples:

@@ -1,7 +1,7 @@
 """Rows, noise and names of a joint set."""
 
 import torch
-from same_subject.nodes.joint.layout import JointSet, Layout, draw_noise, key_of
+from same_subject.nodes.joint.layout import JointSet, Layout, draw_known_noise, draw_noise, key_of
 
 
 def test_generated_rows_come_first_in_every_set():
@@ -51,3 +51,27 @@ def test_sets_have_equal_names_only_if_they_hold_the_same():
     assert (
         len({name, key_of(layout, ["a", "c"], x), key_of(layout, ["a", "b"], x + 1), key_of(Layout(2, 1, 1), ["a", "b"], x)}) == 4
     )
+    layout = Layout(1, 2, 1)
+    assert len({key_of(layout, ["a"], x, known=known) for known in ((), (0,), (1,))}) == 3
+
+
+def test_references_and_known_pictures_are_kept_in_the_order_of_their_rows():
+    layout, references = Layout(2, 2, 1), torch.full((1, 1, 1, 1), 9.0)
+    start = torch.arange(4.0).view(4, 1, 1, 1) + 1
+    noise, known_noise = 10 * torch.ones(2, 1, 1, 1, 1), torch.tensor([20.0, 30]).view(2, 1, 1, 1)
+    joint_set = JointSet(layout, references, noise, "", start=start, known=(1, 3), known_noise=known_noise)
+    assert joint_set.latent().flatten().tolist() == [1, 2, 9, 3, 4, 9]
+    assert joint_set.held.rows == [1, 2, 3, 5] and joint_set.made_rows == [0, 4]
+    assert joint_set.held.latents.flatten().tolist() == [2, 9, 3, 9]
+    assert joint_set.held.noise.flatten().tolist() == [20, 10, 30, 10]
+    plain = JointSet(layout, references, noise, "")
+    assert plain.held.rows == layout.reference_rows and plain.made_rows == layout.generated_rows
+    assert torch.equal(plain.held.latents, plain.reference_latents()) and torch.equal(plain.held.noise, plain.reference_noise())
+
+
+def test_the_noise_of_a_known_picture_depends_on_its_set_and_place_only():
+    drawn = draw_known_noise(5, Layout(2, 3, 1), (1, 5), (4, 8, 8))
+    assert torch.equal(draw_known_noise(5, Layout(1, 2, 3), (1,), (4, 8, 8)), drawn[:1])
+    references = draw_noise(5, 2, 3, (4, 8, 8)).flatten(0, 1)
+    assert len({round(float(noise.sum()), 4) for noise in (*references, *drawn)}) == 8
+    assert draw_known_noise(5, Layout(2, 3, 1), (), (4, 8, 8)) is None

@@ -56,3 +56,22 @@ def test_long_nonsense_is_refused_in_few_words(text):
     with pytest.raises(ValueError, match="^Pick Pictures: .*needs numbers and ranges") as caught:
         picking.parse_indices(text)
     assert len(str(caught.value)) < 300
+
+
+def test_pictures_to_make_again_are_counted_through_the_sets_from_1():
+    assert picking.known_rows(LAYOUT, "2, 4") == (0, 3)
+    assert picking.known_rows(LAYOUT, "2-4") == (0,)
+    assert picking.known_rows(LAYOUT, "1-4") == picking.known_rows(LAYOUT, " ") == ()
+
+
+@pytest.mark.parametrize("redo", ("0", "0-2", "a", "1,,2", "-1"))
+def test_what_is_no_number_of_a_picture_is_refused(redo):
+    with pytest.raises(ValueError, match="^Joint Set: `redo` holds '.*', but needs numbers of pictures and ranges, from 1"):
+        picking.known_rows(LAYOUT, redo)
+
+
+def test_pictures_to_make_again_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match="^Joint Set: `redo` asks for picture 5, but there are 4: 2 sets of 2"):
+        picking.known_rows(LAYOUT, "1, 5")
+    with pytest.raises(ValueError, match="^Joint Set: `redo` names more than 1024 pictures at `1-99999999`"):
+        picking.known_rows(LAYOUT, "1-99999999")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from same_subject.nodes.joint import layout, settings
@@ -49,6 +49,15 @@ def case(kind="sd15", sets=1, generated=2, references=2, seed=0, latents=None, n
     joint_set = layout.JointSet(where, latents, noise, layout.key_of(where, texts, latents, noise))
     positive, negative = encoding.encode_texts(models.Text(kind), texts, "null", {tagging.SET_KEY: joint_set.key})
     return Case(joint_set, positive, negative)
+
+
+def again(one: Case, start: torch.Tensor, redo: str = "", seed: int = 0) -> Case:
+    """The same set that begins from ``start`` [S * M, C, h, w]; without the pictures that ``redo`` names the others are known."""
+    from same_subject.nodes.joint import picking
+
+    known = picking.known_rows(one.layout, redo)
+    noise = layout.draw_known_noise(seed, one.layout, known, tuple(start.shape[1:]))
+    return replace(one, joint_set=replace(one.joint_set, start=start, known=known, known_noise=noise))
 
 
 def apply(model, joint_set, mode="joint", image_scale=3.0, start=0.0, end=1.0, channel_order=None, **options):

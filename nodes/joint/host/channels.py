@@ -71,24 +71,25 @@ def check_latents(model, joint_set: JointSet) -> None:
 def reference_channels(joint_set: JointSet, model, order: str) -> torch.Tensor:
     """Reference and mask channels with every reference given: [B, C + 1, h, w], in the UNet's order.
 
-    The host scales the latents that it feeds itself, but not these, so they are scaled here.
+    So is every known picture, a departure from the paper, where only references are given. The host scales the latents that it
+    feeds itself, but not these, so they are scaled here.
     """
-    layout = joint_set.layout
-    missing = torch.ones(layout.rows)
-    missing[layout.reference_rows] = 0
+    missing = torch.ones(joint_set.layout.rows)
+    missing[joint_set.held.rows] = 0
     channels = objective.reference_input(model.process_latent_in(joint_set.latent().float()), missing)
     if order == settings.CHANNEL_ORDERS[1]:
         channels = torch.cat((channels[:, -1:], channels[:, :-1]), dim=1)
     return channels
 
 
-def with_inpainting(channels: torch.Tensor, entry: dict, layout: Layout, model, order: str) -> torch.Tensor:
+def with_inpainting(channels: torch.Tensor, entry: dict, joint_set: JointSet, model, order: str) -> torch.Tensor:
     """`reference_channels` [B, C + 1, h, w] whose pictures to generate are what a conditioning entry says to inpaint.
 
     The host's InpaintModelConditioning gives an entry `concat_latent_image` [P, C, h', w'], the picture without what is to be
     painted, and `concat_mask` [P, 1, H, W], 1 where that is. P is 1, M (a picture each, in every set), S * M or B.
-    Another size is fitted as the host does it. Raises ValueError for another P.
+    Another size is fitted as the host does it; known pictures stay given whole. Raises ValueError for another P.
     """
+    layout = joint_set.layout
     latent, mask = entry.get("concat_latent_image"), entry.get("concat_mask")
     if latent is None:
         return channels
@@ -100,23 +101,21 @@ def with_inpainting(channels: torch.Tensor, entry: dict, layout: Layout, model, 
     else:
         mask = _of_pictures(mask.float().reshape(-1, 1, *mask.shape[-2:]), layout)
         parts.append(comfy.utils.common_upscale(mask, width, height, "bilinear", "center").round().to(channels))
-    channels = channels.clone()
-    channels[layout.generated_rows] = torch.cat(parts[::-1] if order == settings.CHANNEL_ORDERS[1] else parts, dim=1)
-    return channels
+    inpainted = channels.clone()
+    inpainted[layout.generated_rows] = torch.cat(parts[::-1] if order == settings.CHANNEL_ORDERS[1] else parts, dim=1)
+    inpainted[joint_set.held.rows] = channels[joint_set.held.rows]
+    return inpainted
 
 
 def _of_pictures(given: torch.Tensor, layout: Layout) -> torch.Tensor:
     """What is given for some rows, for each picture to generate: [S * M, ...]."""
-    made = layout.sets * layout.pictures
-    if len(given) == layout.rows:
-        return given[layout.generated_rows]
-    if len(given) not in (1, layout.pictures, made):
-        counts = sorted({1, layout.pictures, made})
+    try:
+        return layout.of_pictures(given)
+    except ValueError as needed:
         raise ValueError(
-            f"JeDi: InpaintModelConditioning gives {len(given)} pictures or masks, but needs {', '.join(map(str, counts))} or "
-            f"{layout.describe()}. Give it one picture to inpaint, or one for each picture to generate."
-        )
-    return given.repeat(made // len(given), *[1] * (given.ndim - 1))
+            f"JeDi: InpaintModelConditioning gives {len(given)} pictures or masks, but needs {needed}. Give it one picture to "
+            "inpaint, or one for each picture to generate."
+        ) from None
 
 
 def without_references(channels: torch.Tensor, null: list[bool], order: str, literal: bool, rows: list[int]) -> torch.Tensor:

@@ -19,7 +19,7 @@ MOST_ROUNDING = 0.03
 
 
 def check_latent(latent: torch.Tensor, joint_set: JointSet, noise_mask: torch.Tensor | None = None) -> None:
-    """Raise unless ``latent`` [B, C, h, w], unscaled, holds this set's references in this set's rows, and all is finite."""
+    """Raise unless ``latent`` [B, C, h, w], unscaled, holds what this set keeps in this set's rows, and all is finite."""
     layout, references = joint_set.layout, joint_set.references
     if latent.is_nested or latent.ndim != 4 or latent.shape[0] != layout.rows:
         given = "a nested batch" if latent.is_nested else f"{latent.shape[0]} rows"
@@ -35,16 +35,22 @@ def check_latent(latent: torch.Tensor, joint_set: JointSet, noise_mask: torch.Te
                 f"JeDi: the {name} holds NaN or infinity, but needs finite numbers. The node that made it failed, as half "
                 "precision does at times; run that in full precision (a VAE: --fp32-vae), or connect another."
             )
-    if not layout.references:
+    held = joint_set.held
+    if not held.rows:
         return
-    clean = joint_set.reference_latents().to(latent)
+    clean = held.latents.to(latent)
     allowed = MOST_ROUNDING * clean.square().mean().sqrt() + 1e-6
-    moved = (latent[layout.reference_rows] - clean).abs().amax(dim=(1, 2, 3)) > allowed
-    if moved.any():
-        raise ValueError(
-            f"JeDi: {int(moved.sum())} of the {len(moved)} reference rows of the latent batch do not hold the references of "
-            f"this joint set: the batch is another set's, or its rows were moved. {REMEDY}"
-        )
+    moved = (latent[held.rows] - clean).abs().amax(dim=(1, 2, 3)) > allowed
+    for rows, name, content in (
+        (layout.reference_rows, "reference rows", "the references"),
+        (joint_set.known, "rows of finished pictures", "the pictures that `redo` leaves as they are"),
+    ):
+        wrong = [row for row, flag in zip(held.rows, moved.tolist(), strict=True) if flag and row in rows]
+        if wrong:
+            raise ValueError(
+                f"JeDi: {len(wrong)} of the {len(rows)} {name} of the latent batch do not hold {content} of this joint set: the "
+                f"batch is another set's, or its rows were moved. {REMEDY}"
+            )
 
 
 def check_guider(guider, mode: str) -> None:

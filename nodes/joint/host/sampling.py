@@ -24,6 +24,8 @@ from . import attention, channels, checks, guiding, tagging
 
 KEY = "same_subject_step"
 """Where a `Step` stands in the host's transformer options; also names the wrappers."""
+FULL = 1e-5
+"""Share by which a run's first noise level may lie below the model's highest and still count as it; the host's own bound."""
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,39 @@ class JointSampling:
         return View(seen > 0, generated, alone, seen)
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
-        """A run: checked and tagged before it, the references given back exactly after it.
+        """A run: checked and tagged before it, the references and known pictures given back exactly after it.
 
-        The reference rows of the sampler's own noise are the set's epsilon too, so that what the
-        sampler carries from step to step there is the reference's diffusion path.
+        Their rows of the sampler's own noise are the set's epsilon too, so that what the
+        sampler carries from step to step there is their diffusion path.
         """
-        guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
+        guider, held = executor.class_obj, self.joint_set.held
         checks.check_latent(latent_image, self.joint_set, denoise_mask)
         checks.check_guider(guider, self.settings.mode)
-        if rows:
+        if self.joint_set.layout.references:
             checks.warn_of_areas(guider.conds)
         beside = None
         if self.channel_order is not None:
             model = guider.model_patcher.model
             shown = channels.reference_channels(self.joint_set, model, self.channel_order)
-            beside = partial(channels.with_inpainting, shown, layout=self.joint_set.layout, model=model, order=self.channel_order)
+            beside = partial(channels.with_inpainting, shown, joint_set=self.joint_set, model=model, order=self.channel_order)
         guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside)
+        if denoise_mask is None and self._all_is_made(guider.model_patcher, noise, sigmas):
+            latent_image = latent_image.clone()
+            latent_image[self.joint_set.made_rows] = 0
         noise = noise.clone()
-        noise[rows] = self.joint_set.reference_noise().to(noise)
+        noise[held.rows] = held.noise.to(noise)
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs).clone()
-        samples[rows] = self.joint_set.reference_latents().to(samples)
+        samples[held.rows] = held.latents.to(samples)
         return samples
+
+    def _all_is_made(self, model, noise: torch.Tensor, sigmas: torch.Tensor) -> bool:
+        """Whether a run of a set with a start begins at pure noise, so that nothing of the start may show.
+
+        The host leaves a trace of the latents there: what it adds to them is strong noise, but not all.
+        """
+        if self.joint_set.start is None or not len(sigmas) or not noise.any():
+            return False
+        return float(sigmas[0]) >= float(model.get_model_object("model_sampling").sigma_max) * (1 - FULL)
 
     def prepare_sampling(self, executor, model, noise_shape, *args, **kwargs):
         """Memory for a run: the host counts two terms, here there may be three."""
@@ -111,11 +125,11 @@ class JointSampling:
         return executor(model, noise_shape, *args, **kwargs)
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
-        """A step: the reference rows are the forward-diffused references (section 3.3), and come back clean.
+        """A step: the rows of references are the forward-diffused references (section 3.3), and come back clean.
 
-        The terms of equation 4 are added here, for this step only.
+        So are those of known pictures. The terms of equation 4 are added here, for this step only.
         """
-        guider, rows = executor.class_obj, self.joint_set.layout.reference_rows
+        guider, held = executor.class_obj, self.joint_set.held
         model, mode, image_scale = guider.inner_model, self.settings.mode, self.settings.image_scale
         step = self._step(model.model_sampling, float(timestep.max()))
         options = dict(model_options or {})
@@ -123,7 +137,7 @@ class JointSampling:
         if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
             options = guiding.three_terms(options, guider.conds[tagging.PARTIAL], mode, image_scale)
         denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
-        denoised[rows] = model.process_latent_in(self.joint_set.reference_latents().to(denoised))
+        denoised[held.rows] = model.process_latent_in(held.latents.to(denoised))
         return denoised
 
     def _step(self, sampling, sigma: float) -> Step:
@@ -137,12 +151,12 @@ class JointSampling:
         return Step(within(self.settings.start, self.settings.end), options.levels if coupled else frozenset())
 
     def _replaced(self, model, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """``x``, chunks of B rows, with the forward-diffused references (x0 + sigma * epsilon) in its reference rows."""
-        layout = self.joint_set.layout
-        chunks = x.shape[0] // layout.rows
-        rows = [chunk * layout.rows + row for chunk in range(chunks) for row in layout.reference_rows]
-        clean = model.process_latent_in(self.joint_set.reference_latents().to(x)).repeat(chunks, 1, 1, 1)
-        noise = self.joint_set.reference_noise().to(x).repeat(chunks, 1, 1, 1)
+        """``x``, chunks of B rows, with what is held, forward-diffused (x0 + sigma * epsilon), in its rows."""
+        held, whole = self.joint_set.held, self.joint_set.layout.rows
+        chunks = x.shape[0] // whole
+        rows = [chunk * whole + row for chunk in range(chunks) for row in held.rows]
+        clean = model.process_latent_in(held.latents.to(x)).repeat(chunks, 1, 1, 1)
+        noise = held.noise.to(x).repeat(chunks, 1, 1, 1)
         x = x.clone()
         x[rows] = model.model_sampling.noise_scaling(sigma[rows] if sigma.numel() > 1 else sigma, noise, clean).to(x)
         return x

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from ..layout import JointSet, Layout, Named, draw_noise, key_of
+from .. import picking, starting
+from ..layout import JointSet, Layout, Named, draw_known_noise, draw_noise, key_of
 from ..references import Reference, made_for, set_size
 from ..settings import AUTO, TRAINING_FREE, Options, Settings
 from . import channels, encoding, subject_masks, tagging
@@ -34,16 +35,29 @@ def prepare(
     width: int = 0,
     height: int = 0,
     reference_seed: int = 0,
+    start: dict | None = None,
+    redo: str = "",
 ) -> Prepared:
     """A joint set with one picture to generate for each of ``texts``.
 
     width, height: pixels of every picture, in whole latents; 0 follows the first reference, see `references.set_size`.
-    Raises ValueError where there is no reference, no room for a latent, or no VAE of pictures.
+    start: a LATENT of pictures to begin from, see `starting.read`; 0 then follows these. redo: which of them are made, counted
+    through all sets from 1, such as `2, 4-5`; the others stay as they are, and the pictures see them. Empty makes all.
+    Raises ValueError where there is no reference, no room for a latent, or no VAE of pictures, and where a start does not fit.
     """
     if not references:
         raise ValueError("Joint Set: `references` is empty, but needs at least one picture. Connect Reference Pictures.")
     encoding.check_vae(vae)
     step = vae.spacial_compression_encode()
+    layout = Layout(sets, len(texts), len(references))
+    known, begun = picking.known_rows(layout, redo), None if start is None else starting.read(start).of(layout)
+    if begun is not None:
+        width, height = begun.size(width, height, step)
+    elif redo.strip():
+        raise ValueError(
+            f"Joint Set: `redo` is `{redo}`, but needs the pictures that were made before. Connect their latents to `start`, or "
+            "empty `redo`."
+        )
     first_height, first_width = references[0].picture.shape[:2]
     most = 0 if width and height else made_for(encoding.text_width(clip))
     width, height = set_size(width, height, (first_width, first_height), most, step)
@@ -52,21 +66,41 @@ def prepare(
             f"Joint Set: the set's size would be {width}x{height}, but needs at least {step}x{step}. Set `width` and `height`."
         )
     clean = encoding.encode_pictures(vae, references, width, height)
-    layout = Layout(sets, len(texts), len(references))
+    if begun is not None and begun.latents.shape[1:] != clean.shape[1:]:
+        raise ValueError(
+            f"Joint Set: the latents at `start` are {tuple(begun.latents.shape[1:])} (channels, height, width), but those of the "
+            f"references are {tuple(clean.shape[1:])}. Connect latents of the same kind of model as `vae`."
+        )
     noise = draw_noise(reference_seed, sets, len(references), tuple(clean.shape[1:]))
+    known_noise = draw_known_noise(reference_seed, layout, known, tuple(clean.shape[1:]))
     rows = [*texts, *(reference.caption for reference in references)] * sets
     joint_set = JointSet(
         layout,
         clean,
         noise,
-        key_of(layout, rows, clean, noise),
+        key_of(layout, rows, clean, noise, *(() if begun is None else (begun.latents,)), known=known),
         tuple(_on_grid(reference.fitted_mask(width, height), clean) for reference in references),
         tuple(reference.strength for reference in references),
         _acting(references, layout.pictures, clean),
         Named(tuple(one.caption for one in references), tuple(one.subject for one in references), clip),
+        None if begun is None else begun.latents,
+        known,
+        known_noise,
     )
     positive, null = encoding.encode_texts(clip, rows, negative, {tagging.SET_KEY: joint_set.key})
-    return Prepared(joint_set, positive, null, {"samples": joint_set.latent(), "batch_index": layout.noise_index})
+    return Prepared(joint_set, positive, null, _latent(joint_set, None if begun is None else begun.mask))
+
+
+def _latent(joint_set: JointSet, mask: torch.Tensor | None) -> dict:
+    """The LATENT that a sampler starts from. mask: [S * M, 1, H, W], where the pictures are painted anew."""
+    layout = joint_set.layout
+    latent = {"samples": joint_set.latent(), "batch_index": layout.noise_index, starting.LAYOUT: layout}
+    if mask is None:
+        return latent
+    whole = mask.new_ones(layout.rows, *mask.shape[1:])
+    whole[layout.generated_rows] = mask
+    whole[joint_set.held.rows] = 1
+    return {**latent, "noise_mask": whole}
 
 
 def apply(model, joint_set: JointSet, settings: Settings):

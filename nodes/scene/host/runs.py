@@ -113,6 +113,11 @@ class _Concept(comfy.samplers.CFGGuider):
         self.step_options: dict = {}
         if self.joint_set is None:
             return
+        if self.joint_set.start is not None:
+            raise ValueError(
+                f"Concept Scene: the joint set of concept {number} has a `start`, but all concepts begin from the scene's own "
+                "latents. Connect these to the sampler, and nothing to `start` of Joint Set."
+            )
         given, needed = self.joint_set.layout, latent_image.shape
         if len(given.generated_rows) != needed[0] or self.joint_set.references.shape[1:] != needed[1:]:
             raise ValueError(

@@ -314,6 +314,9 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         "the joint set of concept 1 has 1 pictures": lambda: sample(
             install(unet, (with_model(branches(1, rows=2)[0], jedi, case.joint_set),)), rows=2
         ),
+        "the joint set of concept 1 has a `start`, but all concepts begin from the scene's own": lambda: sample(
+            install(unet, (with_model(chain[0], jedi, sets.again(case, torch.zeros(1, 4, 8, 8)).joint_set),))
+        ),
         "mask of concept 1 has 2 pictures, but the latent batch has 1": lambda: sample(install(unet, branches(1, rows=2))),
         "concept 1 is another concept's or the scene's with other weights": lambda: sample(behind),
         "found on a picture of 16x8 pixels, but the latents have another shape, 8x8": lambda: sample(
