@@ -77,9 +77,7 @@ def reference_channels(joint_set: JointSet, model, order: str) -> torch.Tensor:
     missing = torch.ones(joint_set.layout.rows)
     missing[joint_set.held.rows] = 0
     channels = objective.reference_input(model.process_latent_in(joint_set.latent().float()), missing)
-    if order == settings.CHANNEL_ORDERS[1]:
-        channels = torch.cat((channels[:, -1:], channels[:, :-1]), dim=1)
-    return channels
+    return _ordered(channels[:, :-1], channels[:, -1:], order)
 
 
 def with_inpainting(channels: torch.Tensor, entry: dict, joint_set: JointSet, model, order: str) -> torch.Tensor:
@@ -95,14 +93,14 @@ def with_inpainting(channels: torch.Tensor, entry: dict, joint_set: JointSet, mo
         return channels
     height, width = channels.shape[-2:]
     latent = _of_pictures(model.process_latent_in(latent.float()), layout)
-    parts = [comfy.utils.common_upscale(latent, width, height, "bilinear", "center").to(channels)]
+    latent = comfy.utils.common_upscale(latent, width, height, "bilinear", "center").to(channels)
     if mask is None:
-        parts.append(torch.ones_like(parts[0][:, :1]))
+        missing = torch.ones_like(latent[:, :1])
     else:
         mask = _of_pictures(mask.float().reshape(-1, 1, *mask.shape[-2:]), layout)
-        parts.append(comfy.utils.common_upscale(mask, width, height, "bilinear", "center").round().to(channels))
+        missing = comfy.utils.common_upscale(mask, width, height, "bilinear", "center").round().to(channels)
     inpainted = channels.clone()
-    inpainted[layout.generated_rows] = torch.cat(parts[::-1] if order == settings.CHANNEL_ORDERS[1] else parts, dim=1)
+    inpainted[layout.generated_rows] = _ordered(latent, missing, order)
     inpainted[joint_set.held.rows] = channels[joint_set.held.rows]
     return inpainted
 
@@ -128,12 +126,21 @@ def without_references(channels: torch.Tensor, null: list[bool], order: str, lit
     if not any(null):
         return channels
     channels = channels.unflatten(0, (len(null), -1)).clone()
-    mask = slice(0, 1) if order == settings.CHANNEL_ORDERS[1] else slice(-1, None)
+    mask = _mask_channel(order)
     for chunk in (number for number, flag in enumerate(null) if flag):
         shown = channels[chunk, rows, mask].clone() if literal else 1
         channels[chunk, rows] = 0
         channels[chunk, rows, mask] = shown
     return channels.flatten(0, 1)
+
+
+def _mask_channel(order: str) -> slice:
+    return slice(0, 1) if order == settings.CHANNEL_ORDERS[1] else slice(-1, None)
+
+
+def _ordered(latent: torch.Tensor, mask: torch.Tensor, order: str) -> torch.Tensor:
+    """Channels [B, C + 1, h, w] of latents [B, C, h, w] and a mask [B, 1, h, w]."""
+    return torch.cat((mask, latent) if _mask_channel(order).start == 0 else (latent, mask), dim=1)
 
 
 def _known(order: str, source: str) -> str:
