@@ -13,17 +13,6 @@ from ..references import Reference
 from . import kept, tagging
 
 
-def text_width(clip) -> int:
-    """Length of a token's state: it tells the families of models apart."""
-    _check_clip(clip)
-    return clip.encode_from_tokens_scheduled(clip.tokenize(""), show_pbar=False)[0][0].shape[-1]
-
-
-def _check_clip(clip) -> None:
-    if clip is None:
-        raise ValueError("Joint Set: `clip` is empty: the checkpoint holds no text encoder. Connect one from another loader.")
-
-
 def encode_texts(clip, rows: list[str], negative: str, extra: dict) -> tuple[list, list]:
     """Conditioning for a batch of ``rows``, each with its own text, and for one negative text for all of them.
 
@@ -32,7 +21,8 @@ def encode_texts(clip, rows: list[str], negative: str, extra: dict) -> tuple[lis
     [states [B, T, D] or [1, T, D], {"pooled_output": [B, D] or [1, D], **extra}].
     A CLIP with scheduled hooks gives an entry for each part of the schedule, as it does in stock nodes.
     """
-    _check_clip(clip)
+    if clip is None:
+        raise ValueError("Joint Set: `clip` is empty: the checkpoint holds no text encoder. Connect one from another loader.")
     encoded = {}
     for text in dict.fromkeys([*rows, negative]):
         comfy.model_management.throw_exception_if_processing_interrupted()

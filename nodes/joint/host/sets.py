@@ -58,8 +58,10 @@ def prepare(
             f"Joint Set: `redo` is `{redo}`, but needs the pictures that were made before. Connect their latents to `start`, or "
             "empty `redo`."
         )
+    rows = [*texts, *(reference.caption for reference in references)] * sets
+    positive, null = encoding.encode_texts(clip, rows, negative, {})
     first_height, first_width = references[0].picture.shape[:2]
-    most = 0 if width and height else made_for(encoding.text_width(clip))
+    most = 0 if width and height else made_for(positive[0][0].shape[-1])
     width, height = set_size(width, height, (first_width, first_height), most, step)
     if not width or not height:
         raise ValueError(
@@ -73,7 +75,6 @@ def prepare(
         )
     noise = draw_noise(reference_seed, sets, len(references), tuple(clean.shape[1:]))
     known_noise = draw_known_noise(reference_seed, layout, known, tuple(clean.shape[1:]))
-    rows = [*texts, *(reference.caption for reference in references)] * sets
     joint_set = JointSet(
         layout,
         clean,
@@ -87,7 +88,8 @@ def prepare(
         known,
         known_noise,
     )
-    positive, null = encoding.encode_texts(clip, rows, negative, {tagging.SET_KEY: joint_set.key})
+    for entry in (*positive, *null):
+        entry[1][tagging.SET_KEY] = joint_set.key
     return Prepared(joint_set, positive, null, _latent(joint_set, None if begun is None else begun.mask))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from same_subject.nodes.joint import references, starting
-from same_subject.nodes.joint.host import sets
+from same_subject.nodes.joint.host import sets, tagging
 from same_subject.tests.tiny import models
 
 
@@ -77,3 +77,13 @@ def test_what_does_not_fit_is_refused(loaded):
         prepare(loaded, start=sixteen)
     with pytest.raises(ValueError, match="^Joint Set: `start` has 5 latents, but the set needs 1, 2, 4 or 6 rows"):
         prepare(loaded, start=latents(loaded, 5), sets=2)
+
+
+def test_each_text_is_encoded_once(loaded, monkeypatch):
+    """One more, empty, was encoded to know the model's own size."""
+    _, clip, _ = loaded
+    asked, tokenize = [], clip.tokenize
+    monkeypatch.setattr(clip, "tokenize", lambda text, *more, **options: asked.append(text) or tokenize(text, *more, **options))
+    made = prepare(loaded, negative="night")
+    assert asked == ["star", "moon", "sun", "night"] and made.joint_set.references.shape[-2:] == (8, 8)
+    assert made.positive[0][1][tagging.SET_KEY] == made.negative[0][1][tagging.SET_KEY] == made.joint_set.key
