@@ -20,10 +20,11 @@ from .identity.nodes import (
     LoadFaceAnalysis,
     LoadInstantID,
 )
-from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
+from .joint.host import subject_files
+from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, LoadSubject, PickPictures, ReferencePictures, SaveSubject
 from .scene.nodes import ConceptBranch, ConceptScene
 
-JEDI = (LoadDemoModel, ReferencePictures, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+JEDI = (LoadDemoModel, ReferencePictures, SaveSubject, LoadSubject, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (ConceptBranch, ConceptScene, LoadDemoTools)
@@ -36,6 +37,7 @@ class SameSubjectExtension(ComfyExtension):
         identity_files.register()
         face_analysis.register()
         concept_files.register()
+        subject_files.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         usable = [node for node in NODES if _usable(node)]

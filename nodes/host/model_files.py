@@ -6,7 +6,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import comfy.model_management
 import comfy.model_patcher
@@ -25,6 +25,12 @@ def register(name: str, extensions: Iterable[str], own: Sequence[str] | None = N
     known = [path for each in (name, *others) for path in folder_paths.folder_names_and_paths.get(each, ([], set()))[0]]
     _, wanted = folder_paths.folder_names_and_paths.get(name, ([], set()))
     folder_paths.folder_names_and_paths[name] = (list(dict.fromkeys([*known, *own])), {*wanted, *extensions})
+
+
+def is_inside(name) -> bool:
+    """Whether a name stays within the folder that it is looked for in, on every system."""
+    path = PureWindowsPath(name if isinstance(name, str) else "")
+    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from comfy_api.latest import io
+from dataclasses import replace
 
-from ..host import inputs, sockets
+import torch
+from comfy_api.latest import io, ui
+
+from ..host import inputs, sockets, weights
 from . import guidance, layout, picking, prompts, references, settings, starting
 from .host import sets as joint_sets
+from .host import subject_files
 
 CATEGORY = "JeDi"
 MOST_REFERENCES = 16
@@ -134,6 +137,112 @@ class ReferencePictures(io.ComfyNode):
             pictures, given, captions, fit, background, keep_background, subject.strip(), strength, acting
         )
         return io.NodeOutput((*previous, *gathered))
+
+
+class SaveSubject(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JediSaveSubject",
+            display_name="Save Subject",
+            category=CATEGORY,
+            description="Saves reference pictures, with captions, masks and strengths, as one file in models/subjects.",
+            search_aliases=[
+                "jedi save",
+                "save references",
+                "save character",
+                "store subject",
+                "export subject",
+                "subject library",
+            ],
+            inputs=[
+                sockets.References.Input("references", tooltip="Pictures of the subject, from Reference Pictures."),
+                io.String.Input(
+                    "name",
+                    default="subject",
+                    tooltip="What the file's name begins with; a number follows, so that no file is ever overwritten. "
+                    "May begin with a folder: dogs/rex.",
+                ),
+            ],
+            outputs=[sockets.References.Output(display_name="references", tooltip="The same pictures, for Joint Set.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, name):
+        return subject_files.name_problem(name) or True
+
+    @classmethod
+    @inputs.checked
+    def execute(cls, references, name) -> io.NodeOutput:
+        subject_files.save(references, name)
+        return io.NodeOutput(references, ui=_seen(references, cls))
+
+
+class LoadSubject(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JediLoadSubject",
+            display_name="Load Subject",
+            category=CATEGORY,
+            description="Loads reference pictures that Save Subject wrote, for any model.",
+            search_aliases=[
+                "jedi load",
+                "load references",
+                "load character",
+                "saved subject",
+                "subject library",
+                "import subject",
+            ],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=subject_files.names(),
+                    tooltip="A file in models/subjects, yours or a friend's. Its pictures do not depend on a model.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.05,
+                    tooltip="Multiplies the strengths that the pictures were saved with: 0 leaves them out, 1 is as saved.",
+                ),
+                sockets.References.Input(
+                    "previous", optional=True, tooltip="More pictures, of this subject or another; they come first."
+                ),
+            ],
+            outputs=[
+                sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        try:
+            if file is not None:
+                subject_files.check(file)
+        except ValueError as problem:
+            return str(problem)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file, **_):
+        return weights.stamps(subject_files.find(file))
+
+    @classmethod
+    @inputs.checked
+    def execute(cls, file, strength, previous=()) -> io.NodeOutput:
+        loaded = subject_files.read(subject_files.find(file))
+        stronger = tuple(replace(one, strength=one.strength * strength) for one in loaded)
+        return io.NodeOutput((*previous, *stronger), ui=_seen(loaded, cls))
+
+
+def _seen(shown: tuple[references.Reference, ...], node: type[io.ComfyNode]) -> ui.PreviewImage:
+    """References as a node shows them, small and whole."""
+    side = subject_files.SIDE
+    return ui.PreviewImage(torch.stack([replace(one, fit="pad").fitted(side, side) for one in shown]), cls=node)
 
 
 class JointSetNode(io.ComfyNode):

@@ -133,6 +133,36 @@ def demo_configs(good: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"shared {ascii(shared)[:60]}", struct.pack("<Q", len(text)) + text + rest
 
 
+def subjects(good: bytes) -> Iterator[tuple[str, bytes]]:
+    """Subjects that say of their references what Save Subject never says, and pictures that are none."""
+    (length,) = struct.unpack("<Q", good[:8])
+    header, state = json.loads(good[8 : 8 + length]), load_safetensors(good)
+    key = "same_subject.subject"
+    told = json.loads(header["__metadata__"][key])
+
+    def with_text(text):
+        return save_safetensors(state, {**header["__metadata__"], key: text})
+
+    for change in (
+        {"caption": 5}, {"caption": "\ud800"}, {"caption": "a" * 10**6}, {"fit": "../crop"}, {"fit": None}, {"background": 1e308},
+        {"background": float("nan")}, {"strength": float("inf")}, {"strength": -1}, {"strength": 10**400}, {"strength": [1]},
+        {"subject": {"__reduce__": RAN}}, {"subject": None}, {"strength": True},
+    ):  # fmt: skip
+        entries = [{**told["references"][0], **change}, *told["references"][1:]]
+        yield f"subject {ascii(change)[:50]}", with_text(json.dumps({**told, "references": entries}))
+    for entries in ([], {}, None, [5], told["references"] * 10**4, [{}], [told["references"]]):
+        yield f"references {ascii(entries)[:40]}", with_text(json.dumps({**told, "references": entries}))
+    for text in ("", "{", "[" * 10**5, '"' + "a" * 10**7 + '"', "1" * 10**4, json.dumps({**told, "format": 2**70})):
+        yield f"text {text[:30]}", with_text(text)
+    for name, values in (
+        ("0.picture", torch.zeros(4, 4)), ("0.picture", torch.zeros(0, 4, 3)), ("0.picture", torch.zeros(4, 4, 3).long()),
+        ("1.mask", torch.ones(3, 3)), ("1.mask", torch.full((32, 32), 1e30)), ("0.where", torch.ones(10**4, 1, 1)),
+        ("0.picture", torch.full((4, 4, 3), float("inf"))), ("0.picture", torch.tensor(1.0)),
+    ):  # fmt: skip
+        yield f"{name} {tuple(values.shape)}", save_safetensors({**state, name: values}, header["__metadata__"])
+    yield "no picture", save_safetensors({"1.picture": state["1.picture"]}, header["__metadata__"])
+
+
 def wrong_numbers(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict]]:
     """Weights that are sound as a file and spoil what they are used for."""
     name, value = next((name, value) for name, value in state.items() if value.is_floating_point() and value.ndim > 1)

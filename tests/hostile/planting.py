@@ -17,6 +17,7 @@ from .prompts import Attempt
 
 SHARE = {
     "adapter": 0.5,
+    "subject": 0.5,
     "demo model": 0.5,
     "demo tools": 0.15,
     "ControlNet": 0.1,
@@ -106,6 +107,20 @@ def tools_alone(path: Path) -> bytes:
     with safe_open(str(path), "pt") as file:
         names = [name for name in file.keys() if name.startswith(tuple(config.TOOL_PREFIXES.values()))]  # noqa: SIM118
         return save({name: file.get_tensor(name) for name in names}, file.metadata())
+
+
+def subjects(draw: random.Random) -> Iterator[Planted]:
+    """Saved subjects, each with a set made of it."""
+    from same_subject.nodes.joint.host import subject_files
+    from same_subject.tests.tiny import subjects as tiny
+
+    good = subject_files.content(tiny.references(), "good")
+    made = [*some(SHARE["subject"], draw, files.safetensors(good, draw)), *files.subjects(good)]
+    for number, (what, content) in enumerate(made):
+        name = f"hostile_{number}.safetensors"
+        graph = {**homes.joint(), "subject": node("JediLoadSubject", file=name, strength=1.0)}
+        graph = changed(graph, "set", references=link("subject"))
+        yield Planted(f"models/subjects/{name}", content, Attempt("JediLoadSubject", what, graph))
 
 
 def adapters(draw: random.Random) -> Iterator[Planted]:

@@ -4,10 +4,11 @@ import json
 import time
 
 import pytest
-from same_subject.dev import server
+from same_subject.dev import pack, server
 from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.tests.server import browser, graphs, ui_format
 from same_subject.tests.server.ui_format import WORKFLOWS
+from same_subject.tests.tiny import subjects
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 DEMOS = [name for name in NAMES if name.startswith("demo")]
@@ -138,3 +139,41 @@ def test_a_blueprint_is_in_the_node_library_and_queues_all_of_its_nodes(page, na
     expected, _ = ui_format.unfold(blueprint, {**defaults, **shown["given"]}, graphs.node_classes(), prefix)
     inside = {number: one for number, one in shown["prompt"].items() if number.startswith(prefix)}
     assert all(one.pop("_meta") for one in inside.values()) and inside == expected
+
+
+SUBJECTS = """(async () => {
+  app.graph.clear();
+  const node = LiteGraph.createNode("JediLoadSubject");
+  app.graph.add(node);
+  await new Promise(done => setTimeout(done, 1000));
+  return Number(node.id);
+})()"""
+TILES = """[...document.querySelectorAll("button")].filter(one => /\\.safetensors$/.test(one.title))"""
+
+
+def test_load_subject_shows_the_pictures_of_all_subjects_takes_the_one_clicked_and_shows_it_after_a_run(page, live):
+    more = subjects.save(live.base / "models" / "subjects" / "more<b>.safetensors")
+    try:
+        page.evaluate("app.refreshComboInNodes()")
+        number = page.evaluate(SUBJECTS)
+        page.wait_for(f"{TILES}.filter(one => one.querySelector('img')?.naturalWidth == 256).length >= 2", 60)
+        names = page.evaluate(f"{TILES}.map(one => [one.title, one.textContent])")
+        assert ["toy.safetensors", "toy"] in names and ["more<b>.safetensors", "more<b>"] in names
+        page.evaluate(f"{TILES}.find(one => one.title == 'toy.safetensors').click()")
+        prompt = page.evaluate("app.graphToPrompt().then(made => made.output)")
+        assert prompt[str(number)]["inputs"] == {"file": "toy.safetensors", "strength": 1}
+        page.evaluate(f"""(() => {{
+          const keep = LiteGraph.createNode("JediSaveSubject"), load = app.graph.getNodeById({number});
+          app.graph.add(keep);
+          load.connect(0, keep, 0);
+          keep.widgets.find(widget => widget.name == "name").value = "frontend";
+          load.widgets.find(widget => widget.name == "strength").value = {0.01 * len(live.client.get("/history")) + 0.1};
+          app.queuePrompt(0, 1);
+        }})()""")
+        page.wait_for(f"app.nodeOutputs['{number}']?.images.length == 2 && app.graph.getNodeById({number}).imgs?.length != 0", 60)
+        page.evaluate("app.refreshComboInNodes()")
+        page.wait_for(f"{TILES}.some(one => one.textContent == 'frontend')", 60)
+    finally:
+        more.unlink()
+        for new in more.parent.glob("frontend_*"):
+            new.unlink()

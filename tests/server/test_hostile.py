@@ -122,7 +122,7 @@ def test_damaged_and_hostile_files(live, described, names, tmp_path):
     tiny = (live.base / "models" / "jedi_demo" / "tiny.safetensors").read_bytes()
     planted = [
         *planting.demo_files(tiny, draw), *planting.adapters(draw), *planting.detectors(grounding.save_folder(tmp_path), draw),
-        *planting.pictures(draw),
+        *planting.pictures(draw), *planting.subjects(draw),
     ]  # fmt: skip
     try:
         import segment_anything  # noqa: F401

@@ -3,7 +3,16 @@
 import pytest
 from same_subject.dev import server
 
-JEDI = ["JediReferences", "JediJointSet", "JediApply", "JediPick", "JediOptions", "JediDemoLoader"]
+JEDI = [
+    "JediReferences",
+    "JediJointSet",
+    "JediApply",
+    "JediPick",
+    "JediOptions",
+    "JediDemoLoader",
+    "JediSaveSubject",
+    "JediLoadSubject",
+]
 CONCEPTS = ["ConceptDetectorLoader", "ConceptSegmenterLoader", "ConceptFind", "ConceptMasks", "ConceptsFromMasks"]
 IDENTITY = [
     *("IdentityLoader", "IdentityFaceAnalysis", "IdentityFromPictures"),
@@ -26,7 +35,7 @@ def test_every_node_of_the_pack_is_there_and_nothing_else(described):
 @pytest.mark.parametrize("name", NODES)
 def test_every_input_and_output_has_a_tooltip(described, name):
     node = described[name]
-    inputs = {key: given for group in node["input"].values() for key, given in group.items()}
+    inputs = {key: given for group in ("required", "optional") for key, given in node["input"].get(group, {}).items()}
     assert inputs
     assert [key for key, given in inputs.items() if not given[1].get("tooltip")] == []
     assert all(node["output_tooltips"]) and len(node["output_tooltips"]) == len(node["output"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import folder_paths
 import torch
@@ -51,7 +51,7 @@ def find(category: str, name: str) -> Path:
     The name must not lead out of the folders; where a link in them leads is its owner's choice.
     """
     searched, link = folder_paths.get_folder_paths(category), ""
-    for path in [Path(folder, *name.split("/")) for folder in searched] if _is_inside(name) else ():
+    for path in [Path(folder, *name.split("/")) for folder in searched] if model_files.is_inside(name) else ():
         if os.path.isfile(path) or os.path.isfile(path / "config.json"):
             return path
         if os.path.islink(path):
@@ -62,12 +62,6 @@ def find(category: str, name: str) -> Path:
         f"{LOADERS[category]}: `file` is `{shown}`, which is in none of {searched}.{link} "
         f"{catalogue.where_to_get(file, f'models/{category}')}"
     )
-
-
-def _is_inside(name) -> bool:
-    """Whether a name stays within the folder that it is looked for in, on every system."""
-    path = PureWindowsPath(name if isinstance(name, str) else "")
-    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name
 
 
 def check(category: str, name: str) -> None:
