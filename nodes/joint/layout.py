@@ -159,6 +159,12 @@ class JointSet:
         return latent
 
 
+def seed_of(*parts: int | str) -> int:
+    """A seed in 63 bits made of several numbers; others give another one."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 def draw_noise(seed: int, sets: int, references: int, shape: tuple[int, ...]) -> torch.Tensor:
     """One fixed epsilon for each reference of each set, [S, R, *shape], each from its own generator.
 
@@ -178,9 +184,7 @@ def draw_known_noise(seed: int, layout: Layout, known: tuple[int, ...], shape: t
 
 
 def _drawn(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    digest = hashlib.sha256(name.encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed_of(name)))
 
 
 def key_of(layout: Layout, texts: list[str], *tensors: torch.Tensor, known: tuple[int, ...] = ()) -> str:

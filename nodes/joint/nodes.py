@@ -599,6 +599,15 @@ class ApplyJeDi(io.ComfyNode):
                     tooltip="Paper: as published, for models trained on sets. Auto: that for such models, and for all others "
                     "the best found without training, with masks of the subject. JeDi Options decide instead where connected.",
                 ),
+                io.Combo.Input(
+                    "step_noise",
+                    options=list(settings.STEP_NOISES),
+                    default=settings.EACH_PICTURE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Noise that ancestral and SDE samplers add at their steps. Each picture has its own, so that it "
+                    "stays the same with more pictures or sets; whole batch is what 0.1.0 did.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],
         )
@@ -620,12 +629,13 @@ class ApplyJeDi(io.ComfyNode):
         options=None,
         strength=1.0,
         recipe=settings.PAPER,
+        step_noise=settings.WHOLE_BATCH,
     ) -> io.NodeOutput:
         if options is None:
             options = (
                 joint_sets.best_options(model, joint_set.layout.references) if recipe == settings.AUTO else settings.Options()
             )
-        chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength)
+        chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength, step_noise)
         return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
 
 

@@ -18,6 +18,9 @@ MASKS = (OFF, GIVEN, AUTO)
 """Whether a reference shows only its subject: not at all, where a mask was given, or always, with masks found by the model."""
 PAPER = "paper"
 RECIPES = (PAPER, AUTO)
+EACH_PICTURE, WHOLE_BATCH = "each picture", "whole batch"
+STEP_NOISES = (EACH_PICTURE, WHOLE_BATCH)
+"""What noise that a sampler adds at its steps is drawn for; the first is what a new node has, the second what 0.1.0 did."""
 CHANNEL_ORDERS = ("noisy, reference, mask", "noisy, mask, reference")
 """Input channels of a 9-channel UNet: the order of the paper's listing, and that of Stable Diffusion inpainting."""
 
@@ -64,7 +67,10 @@ Several references share the strength, see `sets.best_options`.
 
 @dataclass(frozen=True)
 class Settings:
-    """The node `JeDi`: the guidance mode, its image scale, when image guidance is active (0..1), and the references' strength."""
+    """The node `JeDi`: the guidance mode, its image scale, when image guidance is active (0..1), and the references' strength.
+
+    step_noise: one of STEP_NOISES.
+    """
 
     mode: str = guidance.JOINT
     image_scale: float = 5.0
@@ -72,3 +78,4 @@ class Settings:
     end: float = 1.0
     options: Options = Options()
     strength: float = 1.0
+    step_noise: str = WHOLE_BATCH

@@ -141,6 +141,37 @@ def test_a_blueprint_is_in_the_node_library_and_queues_all_of_its_nodes(page, na
     assert all(one.pop("_meta") for one in inside.values()) and inside == expected
 
 
+OLD = pack.ROOT / "tests" / "saved" / "v0.1.0" / "ui"
+STEP_NOISE = """(async () => {
+  const open = async graph => {
+    await app.loadGraphData(graph, true, true, "saved");
+    await new Promise(done => setTimeout(done, 500));
+  };
+  const inputs = async () => Object.values((await app.graphToPrompt()).output)
+    .filter(node => node.class_type == "JediApply").map(node => node.inputs);
+  await open(GRAPH);
+  const old = await inputs();
+  const saved = app.graph.serialize();
+  const node = LiteGraph.createNode("JediApply");
+  app.graph.add(node);
+  const placed = node.widgets.find(widget => widget.name == "step_noise").value;
+  app.graph.remove(node);
+  saved.nodes.find(one => one.type == "JediApply").widgets_values.splice(-1, 1, CHOSEN);
+  await open(saved);
+  return {old, placed, kept: await inputs()};
+})()"""
+
+
+@pytest.mark.parametrize("chosen", ["each picture", "whole batch"])
+def test_a_graph_saved_before_keeps_its_samplers_noise_and_a_new_node_draws_it_for_each_picture(page, chosen):
+    graph = json.loads((OLD / "demo.json").read_text(encoding="utf-8"))
+    (values,) = [node["widgets_values"] for node in graph["nodes"] if node["type"] == "JediApply"]
+    found = page.evaluate(STEP_NOISE.replace("GRAPH", json.dumps(graph)).replace("CHOSEN", json.dumps(chosen)))
+    (old,), (kept,) = found["old"], found["kept"]
+    assert old["step_noise"] == "whole batch" and values == [old[name] for name in list(old)[: len(values)]]
+    assert found["placed"] == "each picture" and kept["step_noise"] == chosen
+
+
 SUBJECTS = """(async () => {
   app.graph.clear();
   const node = LiteGraph.createNode("JediLoadSubject");

@@ -8,6 +8,8 @@ WORKFLOWS = pack.ROOT / "workflows"
 BLUEPRINTS = pack.ROOT / "subgraphs"
 SEED_WIDGETS = {"seed", "noise_seed"}
 """The UI adds a second widget to these, what to do after a run; and to inputs that ask for it."""
+BEFORE = {"JediApply": {"step_noise": "whole batch"}}
+"""What `js/saved_graphs.js` gives widgets that a saved node does not have, instead of their defaults."""
 INPUTS, OUTPUTS = -10, -20
 """Ids that links inside a subgraph have for its own inputs and outputs."""
 NOTE = "MarkdownNote"
@@ -43,7 +45,7 @@ def as_api(workflow, classes):
 def prompt_of(nodes, origins, classes, prefix=""):
     """A prompt of nodes as the UI saves them. origins: what comes in by each link: [node id, output], or a value.
 
-    A widget that a node got after it was saved has its default.
+    A widget that a node got after it was saved has its default, or what stands in BEFORE.
     """
     prompt = {}
     for node in nodes:
@@ -52,7 +54,7 @@ def prompt_of(nodes, origins, classes, prefix=""):
         widgets = widgets_of(classes[node["type"]])
         given = node["widgets_values"] or []
         assert len(widgets) >= len(given), node["type"]
-        values = {**widgets, **dict(zip(widgets, given, strict=False))}
+        values = {**widgets, **BEFORE.get(node["type"], {}), **dict(zip(widgets, given, strict=False))}
         inputs = {name: value for name, value in values.items() if ": after" not in name and name != "upload"}
         inputs |= {socket["name"]: origins[socket["link"]] for socket in node["inputs"] if socket["link"] is not None}
         prompt[f"{prefix}{node['id']}"] = {"class_type": node["type"], "inputs": inputs}

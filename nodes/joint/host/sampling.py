@@ -20,7 +20,7 @@ from .. import guidance, settings
 from ..coupling import View
 from ..layout import JointSet
 from ..sharing import Sharing
-from . import attention, channels, checks, guiding, tagging
+from . import attention, channels, checks, guiding, row_noise, tagging
 
 KEY = "same_subject_step"
 """Where a `Step` stands in the host's transformer options; also names the wrappers."""
@@ -105,6 +105,8 @@ class JointSampling:
             latent_image[self.joint_set.made_rows] = 0
         noise = noise.clone()
         noise[held.rows] = held.noise.to(noise)
+        if self.settings.step_noise == settings.EACH_PICTURE:
+            sampler = row_noise.for_rows(sampler, self.joint_set.layout)
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs).clone()
         samples[held.rows] = held.latents.to(samples)
         return samples
