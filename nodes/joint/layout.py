@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -149,6 +150,33 @@ class JointSet:
             return None
         white = self.references.new_ones(self.references.shape[-2:])
         return torch.stack([white if mask is None else mask for mask in self.masks])
+
+    def of_rows(self, rows: Sequence[int]) -> JointSet:
+        """The part of it that some ``rows`` of the batch are: whole sets, or some pictures of one set and all its references."""
+        layout = self.layout
+        numbers = sorted({row // layout.size for row in rows})
+        shown = [row % layout.size for row in rows if row // layout.size == numbers[0] and row % layout.size < layout.pictures]
+        smaller = Layout(len(numbers), len(shown), layout.references)
+
+        def of_sets(values: Any) -> Any:
+            """Of what each reference of each set has, that of these sets; what all sets share stays."""
+            each = layout.references
+            own = len(values) == layout.sets * each
+            return [values[number * each + place] for number in numbers for place in range(each)] if own else values
+
+        begun = [place for place, row in enumerate(layout.generated_rows) if row in rows]
+        known = {row: place for place, row in enumerate(self.known) if row in rows}
+        return replace(
+            self,
+            layout=smaller,
+            references=torch.stack(list(of_sets(self.references))) if layout.references else self.references,
+            noise=self.noise[numbers],
+            masks=tuple(of_sets(self.masks)),
+            where=None if self.where is None else self.where[:, shown],
+            start=None if self.start is None else self.start[begun],
+            known=tuple(place for place, row in enumerate(rows) if row in known),
+            known_noise=self.known_noise[list(known.values())] if known and self.known_noise is not None else None,
+        )
 
     def latent(self) -> torch.Tensor:
         """The batch a sampler starts from, [B, C, h, w]: zeros or ``start`` to generate, clean latents to keep."""

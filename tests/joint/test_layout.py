@@ -1,5 +1,7 @@
 """Rows, noise and names of a joint set."""
 
+from dataclasses import replace
+
 import torch
 from same_subject.nodes.joint.layout import JointSet, Layout, draw_known_noise, draw_noise, key_of
 
@@ -75,3 +77,29 @@ def test_the_noise_of_a_known_picture_depends_on_its_set_and_place_only():
     references = draw_noise(5, 2, 3, (4, 8, 8)).flatten(0, 1)
     assert len({round(float(noise.sum()), 4) for noise in (*references, *drawn)}) == 8
     assert draw_known_noise(5, Layout(2, 3, 1), (), (4, 8, 8)) is None
+
+
+def test_some_rows_of_a_set_are_a_set_of_their_own():
+    noise, masks = torch.arange(4.0).view(2, 2, 1, 1, 1), tuple(torch.full((1, 1), float(one)) for one in range(4))
+    where = torch.arange(6.0).view(2, 3, 1, 1)
+    whole = JointSet(Layout(2, 3, 2), torch.arange(4.0).view(4, 1, 1, 1), noise, "key", masks, (1.0, 2.0), where)
+    part = whole.of_rows([6, 7, 8, 9])
+    assert part.layout == Layout(1, 2, 2) and part.key == "key" and part.strengths == (1.0, 2.0)
+    assert part.reference_latents().flatten().tolist() == [2, 3] and part.reference_noise().flatten().tolist() == [2, 3]
+    assert torch.equal(part.shown_masks(), whole.shown_masks()[2:]) and part.where.flatten().tolist() == [1, 2, 4, 5]
+
+    shared = JointSet(Layout(3, 1, 2), torch.arange(2.0).view(2, 1, 1, 1), torch.arange(6.0).view(3, 2, 1, 1, 1), "", masks[:2])
+    part = shared.of_rows(range(3, 9))
+    assert part.layout == Layout(2, 1, 2) and part.reference_latents().flatten().tolist() == [0, 1, 0, 1]
+    assert part.reference_noise().flatten().tolist() == [2, 3, 4, 5] and torch.equal(part.shown_masks(), shared.shown_masks())
+
+    alone = JointSet(Layout(2, 2, 0), torch.zeros(0, 1, 1, 1), torch.zeros(2, 0, 1, 1, 1), "").of_rows([2])
+    assert alone.layout == Layout(1, 1, 0) and alone.latent().shape == (1, 1, 1, 1)
+
+    start, known_noise = torch.arange(4.0).view(4, 1, 1, 1) + 1, torch.tensor([10.0, 20]).view(2, 1, 1, 1)
+    begun = replace(whole, layout=Layout(2, 2, 2), where=None, start=start, known=(1, 5), known_noise=known_noise)
+    part = begun.of_rows([5, 6, 7])
+    assert part.start.flatten().tolist() == [4] and part.known == (0,) and part.known_noise.flatten().tolist() == [20]
+    assert part.held.rows == [0, 1, 2] and part.held.latents.flatten().tolist() == [4, 2, 3]
+    part = begun.of_rows([0, 2, 3])
+    assert part.start.flatten().tolist() == [1] and part.known == () and part.known_noise is None and part.made_rows == [0]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import comfy.model_management
 import comfy.samplers
 import torch
 
 from .. import guidance
 from ..layout import JointSet
+from . import tagging
 
 REMEDY = (
     "Connect `latent` of Joint Set, or what a sampler made of it, straight to the sampler, and `joint_set` of the same "
@@ -54,7 +58,7 @@ def check_latent(latent: torch.Tensor, joint_set: JointSet, noise_mask: torch.Te
 
 
 def check_guider(guider, mode: str) -> None:
-    """Raise if a guider cannot do what ``mode`` asks for, or cuts the batch."""
+    """Raise if a guider cannot do what ``mode`` asks for."""
     own_prediction = type(guider).predict_noise is not comfy.samplers.CFGGuider.predict_noise
     if mode in guidance.THREE_TERMS and own_prediction:
         raise ValueError(
@@ -66,18 +70,45 @@ def check_guider(guider, mode: str) -> None:
             "JeDi: `guidance` is `image first`, which needs a null text, but the guider has no negative conditioning. Use "
             "CFG Guider, or set `guidance` to `joint` or `text only`."
         )
-    handler = guider.model_options.get("context_handler")
-    if handler is not None and getattr(handler, "dim", 0) == 0:
-        raise ValueError(
-            "JeDi: Context Windows are on the model and cut the batch, but a joint set has to stay whole. Remove that node."
-        )
 
 
 def warn_of_areas(conds: dict[str, list[dict]]) -> None:
     """Say in the log that conditioning of an area, which the host paints as a crop of the batch, crops references too."""
-    names = [name for name, cond in conds.items() if any("area" in one or one.get("set_area_to_bounds") for one in cond)]
-    if names:
+    if names := tagging.with_areas(conds):
         logging.warning(
             f"JeDi: the {' and '.join(names)} conditioning has areas. Inside an area pictures see only the same crop of the "
             "references. Use Conditioning (Set Mask) with `default` instead, where they see the references whole."
         )
+
+
+@contextmanager
+def within_memory(model, joint_set: JointSet) -> Iterator[None]:
+    """Say of a run of the ModelPatcher ``model`` that is out of memory how many rows would fit, by the host's own estimate.
+
+    What is raised stays of the host's type, so that it unloads its models.
+    """
+    try:
+        yield
+    except comfy.model_management.OOM_EXCEPTION as problem:
+        if not isinstance(problem, RuntimeError):  # devices for which the host knows no type of its own
+            raise
+        raise type(problem)(_too_large(model, joint_set)) from problem
+
+
+def _too_large(model, joint_set: JointSet) -> str:
+    layout, shape = joint_set.layout, joint_set.references.shape[1:]
+    total = comfy.model_management.get_total_memory(model.load_device)
+    free = total - model.model_size()
+    fitting = [rows for rows in range(1, layout.rows) if model.model.memory_required([rows, *shape]) <= free]
+    most, gibibytes = max(fitting, default=0), f"{total / 2**30:.1f} GiB"
+    said = (
+        f"JeDi: memory ran out on {layout.describe()} with latents of {shape[2]}x{shape[1]}. By ComfyUI's estimate about {most} "
+        f"rows at once fit beside the model into the device's {gibibytes}. "
+    )
+    if most <= layout.references:
+        return said + "Make `width` and `height` of Joint Set smaller, or take fewer references."
+    pictures = min(most - layout.references, layout.pictures)
+    return said + (
+        f"Set `sets` of Joint Set to 1 with at most {pictures} prompts, or connect Context Windows (Manual) to the model with "
+        f"`dim` 0 and `context_length` {most}: each window holds all references."
+    )

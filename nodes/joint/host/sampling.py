@@ -20,7 +20,7 @@ from .. import guidance, settings
 from ..coupling import View
 from ..layout import JointSet
 from ..sharing import Sharing
-from . import attention, channels, checks, guiding, row_noise, tagging
+from . import attention, channels, checks, guiding, row_noise, tagging, windows
 
 KEY = "same_subject_step"
 """Where a `Step` stands in the host's transformer options; also names the wrappers."""
@@ -92,6 +92,7 @@ class JointSampling:
         guider, held = executor.class_obj, self.joint_set.held
         checks.check_latent(latent_image, self.joint_set, denoise_mask)
         checks.check_guider(guider, self.settings.mode)
+        guider.model_options = windows.of_sets(guider.model_options, self.joint_set.layout)
         if self.joint_set.layout.references:
             checks.warn_of_areas(guider.conds)
         beside = None
@@ -107,7 +108,8 @@ class JointSampling:
         noise[held.rows] = held.noise.to(noise)
         if self.settings.step_noise == settings.EACH_PICTURE:
             sampler = row_noise.for_rows(sampler, self.joint_set.layout)
-        samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs).clone()
+        with checks.within_memory(guider.model_patcher, self.joint_set):
+            samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs).clone()
         samples[held.rows] = held.latents.to(samples)
         return samples
 
@@ -169,10 +171,16 @@ class JointSampling:
         The references are put in again because some guidance (SAG) calls the model on an x of its own.
         """
         options, layout = dict(transformer_options or {}), self.joint_set.layout
+        some = windows.rows_of_call(options, kwargs.get(tagging.TAG), layout)
+        if some is not None:
+            part, kwargs = replace(self, joint_set=self.joint_set.of_rows(some)), windows.renumbered(kwargs, some)
+            return part.apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         step = options.pop(KEY, None)
         if step is None:
             raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
-        null = [flag and step.guided for flag in tagging.null_chunks(kwargs.pop(tagging.TAG, None), x.shape[0], layout)]
+        tags = kwargs.pop(tagging.TAG, None)
+        null = [flag and step.guided for flag in tagging.null_chunks(tags, x.shape[0], layout)]
+        tagging.check_whole(tags, tuple(x.shape[1:]), tuple(self.joint_set.references.shape[1:]))
         literal = self.settings.options.null_references == settings.LITERAL
         views = tuple(self._view(flag and not literal) for flag in null)
         padding = attention.Padding.of(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn)

@@ -17,7 +17,8 @@ from ..prompts import MOST_TOKENS, Tokens
 SET_KEY = "same_subject_set"
 """Key of a conditioning entry that names the joint set it was made for."""
 TAG = "same_subject_rows"
-"""Model conditioning [B, 2]: a row's position in the set's batch, and 1 if its term has null references under image guidance."""
+"""Model conditioning [B, 3]: a row's position in the set's batch; 1 if its term has null references under image guidance; 1 if
+some conditioning of the run is about an area of the picture."""
 TOKENS = "same_subject_tokens"
 """`prompts.Tokens` of texts that were padded: in a conditioning entry, and as a tag of every chunk (None where none was)."""
 PARTIAL = "same_subject_partial"
@@ -36,8 +37,10 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
     if any("control" in cond for cond in every) and any(TOKENS in cond for cond in every):
         conds = _for_controlnets(conds)
 
+    areas = bool(with_areas(conds))
+
     def tagged(name: str, null: bool) -> list[dict]:
-        return [_tagged(name, cond, null, joint_set, channels) for cond in conds[name]]
+        return [_tagged(name, cond, null, areas, joint_set, channels) for cond in conds[name]]
 
     result = {name: tagged(name, mode != guidance.TEXT_ONLY and name in chunk_tags.NULL_TERMS) for name in conds}
     if mode == guidance.TEXT_FIRST:
@@ -47,7 +50,12 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
     return result
 
 
-def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: Channels | None) -> dict:
+def with_areas(conds: dict[str, list[dict]]) -> list[str]:
+    """Names of conditioning that the host paints as a crop of the batch."""
+    return [name for name, cond in conds.items() if any("area" in one or one.get("set_area_to_bounds") for one in cond)]
+
+
+def _tagged(name: str, cond: dict, null: bool, areas: bool, joint_set: JointSet, channels: Channels | None) -> dict:
     layout = joint_set.layout
     if cond.get(SET_KEY, joint_set.key) != joint_set.key:
         raise ValueError(
@@ -60,7 +68,7 @@ def _tagged(name: str, cond: dict, null: bool, joint_set: JointSet, channels: Ch
                 f"JeDi: the {name} conditioning has {value.shape[0]} rows, but its joint set needs 1 or {layout.describe()}. "
                 "Connect `positive` and `negative` of the same Joint Set."
             )
-    rows = torch.stack((torch.arange(layout.rows), torch.full((layout.rows,), int(null))), dim=1)
+    rows = torch.tensor([(row, null, areas) for row in range(layout.rows)], dtype=torch.int64)
     cond = chunk_tags.tagged(cond, TOKENS, cond.get(TOKENS))
     cond["model_conds"][TAG] = comfy.conds.CONDRegular(rows)
     if channels is not None:
@@ -124,7 +132,21 @@ def null_chunks(rows: torch.Tensor | None, given: int, layout: Layout) -> list[b
     whole = rows.shape[0] == given and given % layout.rows == 0
     if not whole or not torch.equal(rows[:, 0].cpu(), torch.arange(layout.rows).repeat(given // layout.rows)):
         raise ValueError(
-            f"JeDi: the UNet got {given} rows that are not whole joint sets of {layout.describe()}. Context windows, or "
-            "another node that cuts or reorders the batch while sampling, is on the model; remove it."
+            f"JeDi: the UNet got {given} rows that are not whole joint sets of {layout.describe()}. A node that cuts or "
+            "reorders the batch while sampling is on the model; remove it. For a set that does not fit into memory use Context "
+            "Windows (Manual), or make sets of fewer pictures."
         )
     return [bool(flag) for flag in rows[:: layout.rows, 1]]
+
+
+def check_whole(rows: torch.Tensor, given: tuple[int, ...], needed: tuple[int, ...]) -> None:
+    """Raise if a call is about a crop of the pictures though no conditioning is about an area.
+
+    rows: the batch's TAG. given, needed: (channels, height, width) of the call and of the set.
+    """
+    if given != needed and not rows[0, 2]:
+        raise ValueError(
+            f"JeDi: the UNet got latents of {given[2]}x{given[1]}, but the joint set has {needed[2]}x{needed[1]}. A node that "
+            "samples in tiles is on the model, and a tile would see the same crop of the references only. Remove it; for a set "
+            "that does not fit into memory use Context Windows (Manual) with `dim` 0, or make sets of fewer pictures."
+        )

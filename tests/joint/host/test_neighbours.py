@@ -8,7 +8,6 @@ import pytest
 import torch
 from comfy.k_diffusion import sampling as k_sampling
 from comfy.patcher_extension import WrappersMP
-from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_hypertile import HyperTile
@@ -370,18 +369,6 @@ def test_hypertile_is_refused(unet):
     one = case(latents=sets.pictures(2, size=16))
     with pytest.raises(ValueError, match="HyperTile"):
         sample(HyperTile.execute(apply(unet, one.joint_set), 1, 2, 0, False)[0], one)
-
-
-@pytest.mark.parametrize("order", ("before", "after"))
-def test_context_windows_are_refused(unet, order):
-    one = case(sets=2)
-
-    def windows(model):
-        return ContextWindowsManualNode.execute(model, 4, 1, "standard_static", 1, False, "pyramid", 0, False).result[0]
-
-    model = apply(windows(unet), one.joint_set) if order == "before" else windows(apply(unet, one.joint_set))
-    with pytest.raises(ValueError, match="Context Windows.*Remove that node"):
-        sample(model, one)
 
 
 def test_two_jedi_nodes_in_a_row_are_refused(unet):
