@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 
 const PICTURE = "data:image/jpeg;base64,";
 const STYLES = {
-  gallery: "display: grid; grid-template-columns: repeat(3, 1fr); gap: 2px; align-content: start; overflow-y: auto; height: 100%",
+  gallery: "display: grid; grid-template-columns: repeat(3, 1fr); gap: 2px; align-content: start; overflow-y: auto; height: 100%; max-height: 240px",
   tile: "min-width: 0; padding: 2px; background: none; color: inherit; border: 2px solid transparent; cursor: pointer",
   name: "display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-size: 10px",
   picture: "display: block; width: 100%; aspect-ratio: 1; object-fit: cover",
@@ -70,7 +70,7 @@ app.registerExtension({
     galleries.set(node, gallery);
     node.addDOMWidget("pictures", "subject-gallery", gallery.box, {
       serialize: false,
-      getMinHeight: () => 120,
+      getMinHeight: () => 140,
       getMaxHeight: () => 240,
     });
     after(node, "onConfigure", () => gallery.mark());

@@ -134,14 +134,12 @@ def name_problem(name) -> str | None:
 
 
 def sheet(references: Sequence[Reference], side: int = SIDE) -> torch.Tensor:
-    """The first picture, or the first four, as one picture [side, side, 3]."""
-    across = 1 if len(references) == 1 else 2
-    shown = torch.zeros(side, side, 3)
-    for number, one in enumerate(references[: across**2]):
-        size = side // across
-        top, left = number // across * size, number % across * size
-        shown[top : top + size, left : left + size] = replace(one, fit="crop").fitted(size, size)
-    return shown
+    """The first picture, or the first two to four, as one picture [side, side, 3] without gaps."""
+    shown = references[:4]
+    lines = [shown] if len(shown) < 3 else [shown[:2], shown[2:]]
+    tall = side // len(lines)
+    strips = [[replace(one, fit="crop").fitted(side // len(line), tall).float() for one in line] for line in lines]
+    return torch.cat([torch.cat(strip, dim=1) for strip in strips])
 
 
 def _shown(references: Sequence[Reference], title: str) -> dict[str, str]:

@@ -132,13 +132,22 @@ def test_a_file_shows_its_pictures_and_captions_and_nothing_of_its_author(folder
     assert shown.size == (256, 256) and len(picture) < 100_000
 
 
-def test_the_sheet_shows_one_picture_whole_or_four_in_their_order():
-    colours = torch.eye(4)[:, :3] + 0.25 * (torch.arange(4) == 3)[:, None]
-    tiles = [Reference(colour.expand(9, 5, 3), "", "pad", 0.0) for colour in colours]
-    assert torch.allclose(subject_files.sheet(tiles[:1], 8), colours[0].expand(8, 8, 3), atol=1e-5)
-    four = subject_files.sheet(tiles, 8)
-    for number, (top, left) in enumerate(((0, 0), (0, 4), (4, 0), (4, 4))):
-        assert torch.allclose(four[top : top + 4, left : left + 4], colours[number].expand(4, 4, 3), atol=1e-5)
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0, 8, 0, 8)],
+        [(0, 8, 0, 4), (0, 8, 4, 8)],
+        [(0, 4, 0, 4), (0, 4, 4, 8), (4, 8, 0, 8)],
+        [(0, 4, 0, 4), (0, 4, 4, 8), (4, 8, 0, 4), (4, 8, 4, 8)],
+        [(0, 4, 0, 4), (0, 4, 4, 8), (4, 8, 0, 4), (4, 8, 4, 8), (0, 0, 0, 0)],
+    ],
+)
+def test_the_sheet_shows_up_to_four_pictures_in_their_order_without_gaps(places):
+    colours = torch.rand(len(places), 3, generator=torch.Generator().manual_seed(0))
+    shown = subject_files.sheet([Reference(colour.expand(9, 5, 3), "", "pad", 0.0) for colour in colours], 8)
+    assert shown.shape == (8, 8, 3)
+    for colour, (top, bottom, left, right) in zip(colours, places, strict=True):
+        assert torch.allclose(shown[top:bottom, left:right], colour.expand(bottom - top, right - left, 3), atol=1e-5)
 
 
 def test_a_file_of_photos_is_about_as_large_as_their_pixels(folder):
