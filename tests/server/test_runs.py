@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from same_subject.dev import client, pack
 from same_subject.dev.showing import graphs as demo_graphs
@@ -146,3 +147,17 @@ def test_nothing_is_written_into_the_comfyui_folder(live):
         if path.is_file() and path.stat().st_mtime > started and (path.suffix != ".pyc" or not live.host.private)
     ]  # fmt: skip
     assert fresh == []
+
+
+def test_a_prompt_without_step_noise_keeps_the_whole_batchs_and_one_with_it_does_not_change_with_the_sets(live):
+    graph = graphs.changed(graphs.basic(prompts="one\ntwo", steps=3), "sampler", sampler_name="dpm_2_ancestral")
+    old = graphs.pictures(live, graph)
+    whole = graphs.pictures(live, graphs.changed(graph, "jedi", step_noise="whole batch"))
+    assert [picture.tobytes() for picture in old] == [picture.tobytes() for picture in whole]
+
+    def of_set(number, count, step_noise):
+        made = graphs.changed(graphs.changed(graph, "jedi", step_noise=step_noise), "set", sets=count)
+        return np.stack(graphs.pictures(live, made)[2 * number : 2 * number + 2]).astype(int)
+
+    change = {noise: abs(of_set(0, 1, noise) - of_set(0, 3, noise)).max() for noise in ("whole batch", "each picture")}
+    assert change["each picture"] <= 1 < 10 < change["whole batch"]

@@ -13,6 +13,8 @@ from ..layout import Layout
 from ..prompts import Tokens
 from . import tagging
 
+MIXING = ("freenoise", "latent_retain_index_list", "cond_retain_index_list")
+"""Choices of the host's node that give rows what belongs to others."""
 EVENLY = "flat"
 """The host's name for averaging what windows say of a row."""
 
@@ -78,7 +80,7 @@ def of_sets(options: dict, layout: Layout) -> dict:
             f"{layout.references} references of the joint set and at least 1 picture. Set `context_length` to "
             f"{layout.references + 1} or more; with {layout.size} a set stays whole."
         )
-    if handler.freenoise or handler.latent_retain_index_list or handler.cond_retain_index_list:
+    if any(getattr(handler, name, None) for name in MIXING):  # older hosts know some of them only
         raise ValueError(
             "JeDi: Context Windows would give pictures of the joint set each other's noise or conditioning. Switch `freenoise` "
             "off, and leave `cond_retain_index_list` and `latent_retain_index_list` empty."
