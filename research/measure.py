@@ -37,21 +37,24 @@ class Sampler:
         self.model, self.clip, self.vae = demo_model.load(export.FILES[model])
         self.steps = steps
 
-    def pictures(self, subjects: list[HeldOut], setting: Setting, seed: int) -> torch.Tensor:
-        """One generated picture a subject, [S, 3, H, W] in 0..1, all sets in one batch."""
+    def joint_set(self, subjects: list[HeldOut], setting: Setting, seed: int) -> JointSet:
+        """One set a subject, with one picture to generate."""
         count = setting.references
-        layout = Layout(len(subjects), 1, count)
-        views = [subject.views[:count] for subject in subjects]
         size = world.SIZE // self.vae.spacial_compression_encode()
         references = torch.zeros(0, 4, size, size)
         if count:
+            views = [subject.views[:count] for subject in subjects]
             references = self.vae.encode(torch.cat(views).movedim(1, -1)).float().cpu()
         noise = draw_noise(seed, len(subjects), count, (4, size, size))
-        captions = tuple(text for subject in subjects for text in subject.captions[:count])
         masks = [subject.view_masks[:count] for subject in subjects]
         given = tuple(F.adaptive_avg_pool2d(torch.cat(masks).float(), size)[:, 0]) if setting.masks == choices.GIVEN else ()
+        captions = tuple(text for subject in subjects for text in subject.captions[:count])
         named = Named(captions, ("",) * len(captions), self.clip)
-        joint_set = JointSet(layout, references, noise, "", given, named=named)
+        return JointSet(Layout(len(subjects), 1, count), references, noise, "", given, named=named)
+
+    def pictures(self, subjects: list[HeldOut], setting: Setting, seed: int) -> torch.Tensor:
+        """One generated picture a subject, [S, 3, H, W] in 0..1, all sets in one batch."""
+        count, joint_set = setting.references, self.joint_set(subjects, setting, seed)
         texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:count])]
         positive, negative = encoding.encode_texts(self.clip, texts, "", {})
         options = replace(
@@ -62,7 +65,7 @@ class Sampler:
         )
         wanted = choices.Settings(setting.mode, setting.image, options=options, strength=setting.strength)
         model = sets.apply(self.model, joint_set, wanted)
-        latent = joint_set.latent()
+        latent, layout = joint_set.latent(), joint_set.layout
         start = comfy.sample.prepare_noise(latent, seed, layout.noise_index)
         samples = comfy.sample.sample(
             model, start, self.steps, setting.cfg, "dpmpp_2m", "karras", positive, negative, latent, seed=seed, disable_pbar=True

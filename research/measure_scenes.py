@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.sample
@@ -21,6 +22,8 @@ from ..nodes.demo.toys import SIDE, around
 from ..nodes.identity import faces
 from ..nodes.identity.host import applying
 from ..nodes.identity.recognising import choose_in_pictures
+from ..nodes.joint import references, settings
+from ..nodes.joint.host import sets
 from ..nodes.scene.branch import Branch
 from ..nodes.scene.host.runs import Scene
 from . import export, world
@@ -86,10 +89,29 @@ class Painter:
         for number, identity in enumerate(identities if setting.identities else ()):
             mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
             model = applying.add_to_model(model, self.adapter, identity, STRENGTH, mask=mask)
+        if setting.references:
+            return self.from_references(pair, seed, concepts)
         if setting.branches:
             chain = tuple(Branch(self.text(pair.prompt), self.text("")) for _ in identities)
             model = Scene(chain, concepts, setting.branches, setting.last_steps, FEATHER).install(model)
         return self.sample(model, pair.prompt, seed)
+
+    def from_references(self, pair: HeldOut, seed: int, concepts) -> torch.Tensor:
+        """The scene [1, H, W, 3] as one picture of a joint set, each subject's reference acting inside its own mask."""
+        views = zip(pair.views, pair.captions, pair.view_masks, concepts.masks[0], strict=True)
+        shown: tuple = ()
+        for view, caption, mask, where in views:
+            picture, masks = [view.movedim(0, -1)], [mask[0]]
+            shown += references.gather(picture, masks, [caption], "pad", "grey", True, where=[where])
+        one = sets.prepare(self.clip, self.vae, shown, [pair.prompt], "", 1, 2 * SIDE, SIDE)
+        options = replace(sets.best_options(self.model, 1), subject_masks=settings.GIVEN)
+        model = sets.apply(self.model, one.joint_set, settings.Settings(options=options))
+        noise = comfy.sample.prepare_noise(one.latent["samples"], seed, one.latent["batch_index"])
+        samples = comfy.sample.sample(
+            model, noise, self.steps, CFG, "euler", "karras", one.positive, one.negative, one.latent["samples"], seed=seed,
+            disable_pbar=True,
+        )  # fmt: skip
+        return self.vae.decode(samples[:1]).clamp(0, 1).float().cpu()
 
 
 class Scorer:

@@ -28,12 +28,14 @@ class Setting:
     """How two identities come into one picture.
 
     branches: a branch each, in this mode of Concept Scene; else both on one model. masked: each only inside its mask.
+    identities: by the adapter. references: without it, as references of one joint set, each inside its mask.
     """
 
     branches: str | None = None
     last_steps: int = 0
     masked: bool = True
     identities: bool = True
+    references: bool = False
 
 
 SETTINGS = {
@@ -43,6 +45,7 @@ SETTINGS = {
     "one masked adapter call each": Setting(),
     "without masks": Setting(masked=False),
     "no identities": Setting(identities=False),
+    "joint set, masks": Setting(identities=False, references=True),
 }
 
 

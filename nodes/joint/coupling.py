@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from .layout import Layout
-from .sharing import Group, Shown, otsu
+from .sharing import Group, Shown
 
 COLUMNS = 8
 """Kernels want heads that are a multiple of this wide."""
@@ -112,27 +112,29 @@ def couple_shared(
     heads: int,
     shown: Shown,
     attend: Attend,
+    weigh: Callable[[torch.Tensor], None] | None = None,
 ) -> torch.Tensor:
     """Attention of generated rows to each other and to what is ``shown`` of the references; q, k, v and the result as `couple`.
 
-    attend: takes a bias [keys] of the logits as a fourth argument where a group of queries has one.
+    attend: takes a bias [keys] of the logits as a fourth argument where a group of queries has one. weigh: is given the share
+    of attention that goes to references, [S * M, L], if it is asked for.
     """
     size, made, given = layout.size, slice(None, layout.pictures), slice(layout.pictures, None)
     own = [rearrange(x, "(s m) l d -> s (m l) d", m=layout.pictures) for x in _parts(q, k, v, size, made)]
     seen = [rearrange(_part(x, size, given), "(s r) l d -> s (r l) d", r=layout.references) for x in (k, v)]
     sets = [slice(None)] if len(shown.groups) == 1 else [slice(number, number + 1) for number in range(len(own[0]))]
     every = shown.groups * (len(sets) // len(shown.groups))
+    weighed = shown.weighed and weigh is not None
     parts = [
-        _attend_groups([x[which] for x in own], [x[which] for x in seen], groups, heads, shown, attend)
+        _attend_groups([x[which] for x in own], [x[which] for x in seen], groups, heads, weighed, attend)
         for which, groups in zip(sets, every, strict=True)
     ]
     out, mass = (torch.cat(x) for x in zip(*parts, strict=True))
-    inside, outside = shown.inside * view.share, shown.outside * view.share
-    if inside != 1 or outside != 1:
-        mass = rearrange(mass, "s (m l) -> (s m) l", m=layout.pictures)
-        subject = rearrange(mass > otsu(mass), "(s m) l -> s (m l) 1", m=layout.pictures)
+    if weighed:
+        weigh(rearrange(mass, "s (m l) -> (s m) l", m=layout.pictures))
+    if view.share != 1:
         without = attend(*own)
-        out = without + torch.where(subject, inside, outside).to(out) * (out - without)
+        out = without + view.share * (out - without)
     out = rearrange(out, "s (m l) d -> (s m) l d", m=layout.pictures)
     if view.generated:
         rest = _part(couple(q, k, v, size, attend), size, given)
@@ -146,7 +148,7 @@ def _attend_groups(
     seen: list[torch.Tensor],
     groups: tuple[Group, ...],
     heads: int,
-    shown: Shown,
+    weighed: bool,
     attend: Attend,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Queries of each group, of own [S, M * L, D], to all own tokens and to what it is shown; and their mass [S, M * L]."""
@@ -156,7 +158,7 @@ def _attend_groups(
         keys, values = (x if group.keys is None else x[:, group.keys] for x in seen)
         bias = () if group.bias is None else (torch.cat((group.bias.new_zeros(k.shape[1]), group.bias)).to(q),)
         arguments = q[:, queries], torch.cat((k, keys), dim=1), torch.cat((v, values), dim=1)
-        if shown.inside == shown.outside:
+        if not weighed:
             outcome[:, queries] = attend(*arguments, *bias)
         else:
             outcome[:, queries], masses[:, queries] = _attend_and_weigh(*arguments, k.shape[1], heads, attend, *bias)

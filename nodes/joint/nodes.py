@@ -480,20 +480,7 @@ class JeDiOptions(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="Noise level of the references as a share of the pictures'. The paper: 1. Models that were never "
-                    "trained on sets keep a subject better with cleaner references, 0.5.",
-                ),
-                *(
-                    io.Float.Input(
-                        name,
-                        default=1.0,
-                        min=0.0,
-                        max=5.0,
-                        step=0.05,
-                        optional=True,
-                        tooltip=f"How far attention to the references changes {which} parts of a picture: 0 not at all, 1 as it "
-                        "is, more exaggerates it. The subject's are those that look at the references most.",
-                    )
-                    for name, which in (("inside", "the subject's"), ("outside", "all other"))
+                    "trained on sets keep a subject better with cleaner references, 0.6.",
                 ),
                 io.Float.Input(
                     "style_fidelity",
@@ -504,6 +491,16 @@ class JeDiOptions(io.ComfyNode):
                     optional=True,
                     tooltip="How much of the references a reference-free term leaves out: 1 all of them, 0 none, so that "
                     "guidance acts on the text only.",
+                ),
+                io.Float.Input(
+                    "color_match",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How far the subject's colours are moved to those of its references at every step: 0 not at all, 1 "
+                    "all the way. Light and shade go with them.",
                 ),
             ],
             outputs=[sockets.Options.Output(display_name="options", tooltip="For JeDi.")],

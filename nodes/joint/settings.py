@@ -33,8 +33,9 @@ class Options:
     reference_attention: what reference rows attend to. null_references: what a reference-free term
     is. channel_order: one of CHANNEL_ORDERS, or AUTO for what the model's file says. subject_masks: one of MASKS.
     reference_strength: how often each token of a reference counts, beside the reference's own strength. reference_noise: the
-    noise level of reference rows as a share of the pictures'. inside, outside: see `sharing.Shown`. style_fidelity: how much
-    of the references a reference-free term leaves out, 1 is all.
+    noise level of reference rows as a share of the pictures'. style_fidelity: how much
+    of the references a reference-free term leaves out, 1 is all. color_match: how far the subject's colours go, see
+    `matching.match_colors`.
     """
 
     coupling_start: float = 0.0
@@ -46,18 +47,16 @@ class Options:
     subject_masks: str = OFF
     reference_strength: float = 1.0
     reference_noise: float = 1.0
-    inside: float = 1.0
-    outside: float = 1.0
     style_fidelity: float = 1.0
+    color_match: float = 0.0
 
 
 TRAINING_FREE = Options(
     reference_attention=ITSELF_ONLY,
     subject_masks=AUTO,
-    reference_strength=5.0,
+    reference_strength=3.0,
     reference_noise=0.6,
-    inside=1.5,
-    outside=0.3,
+    color_match=0.8,
 )
 """The best found for a model that was never trained on sets and one reference, on drawn subjects that no figure is given for.
 

@@ -35,14 +35,11 @@ class Group:
 class Shown:
     """What is shown at one layer: the groups of every set, or of all sets alike if there is one entry.
 
-    inside, outside: how far the outcome of attention goes from that without references (0) to that with them (1), or beyond;
-    inside for tokens of generated pictures that attend to the references much, by Otsu's threshold in each picture, outside
-    for the others.
+    weighed: whether how much each token attends to references is asked for.
     """
 
     groups: tuple[tuple[Group, ...], ...]
-    inside: float = 1.0
-    outside: float = 1.0
+    weighed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +48,20 @@ class Sharing:
 
     masks: the subject of each reference on the latent grid, [R, h, w] for every set, or [S * R, h, w], in 0..1; None shows all.
     strengths: of each reference, 0 leaves it out, 1 is plain attention. where: on which part of the generated pictures each
-    reference acts, [R, M, h, w] in 0..1; None is everywhere. inside, outside: see `Shown`.
+    reference acts, [R, M, h, w] in 0..1; None is everywhere. weighed: see `Shown`.
     """
 
     references: int
     masks: torch.Tensor | None = None
     strengths: tuple[float, ...] = ()
     where: torch.Tensor | None = None
-    inside: float = 1.0
-    outside: float = 1.0
+    weighed: bool = False
     _known: dict = field(default_factory=dict, repr=False)
 
     @property
     def plain(self) -> bool:
-        """Whether every token is shown everywhere at strength 1."""
-        one = self.inside == self.outside == 1 and all(strength == 1 for strength in self.strengths)
+        """Whether every token is shown everywhere at strength 1, and nothing more is asked for."""
+        one = not self.weighed and all(strength == 1 for strength in self.strengths)
         return one and self.masks is None and self.where is None
 
     def at(self, height: int, width: int, device: torch.device) -> Shown:
@@ -74,8 +70,21 @@ class Sharing:
         if key not in self._known:
             sets = self._inside(height, width)
             groups = tuple(self._of_set(shown, height, width, device) for shown in sets)
-            self._known[key] = Shown(groups, self.inside, self.outside)
+            self._known[key] = Shown(groups, self.weighed)
         return self._known[key]
+
+    def subjects(self, references: torch.Tensor) -> torch.Tensor:
+        """Which tokens of references [S * R, C, h, w] are of a subject by more than half, [S, R, h, w]."""
+        shape, sets = references.shape[-2:], len(references) // self.references
+        masks = references.new_ones(self.references, *shape) if self.masks is None else self.masks.to(references)
+        return (masks > 0.5).unflatten(0, (-1, self.references)).expand(sets, -1, -1, -1)
+
+    def acting(self, picture: int) -> list[tuple[torch.Tensor | None, list[int]]]:
+        """The parts [h, w] of a picture to generate, counted from 0, with positions of the references that act there alike."""
+        if self.where is None:
+            return [(None, list(range(self.references)))]
+        kinds, kind = self.where[:, picture].unique(dim=0, return_inverse=True)
+        return [(part > 0.5, (kind == number).nonzero()[:, 0].tolist()) for number, part in enumerate(kinds)]
 
     def _inside(self, height: int, width: int) -> list[torch.Tensor]:
         """Which tokens belong to the subject, [R, L] a set."""

@@ -8,17 +8,18 @@ add to cross-attention is kept from references.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
 import comfy.model_management
 import torch
+import torch.nn.functional as F
 
 from ...host import attention
 from .. import coupling, prompts, settings
 from ..layout import Layout
-from ..sharing import Sharing
+from ..sharing import Sharing, Shown
 
 KEY = "same_subject_jedi"
 """Where a `SetCall` stands in the host's transformer options."""
@@ -57,7 +58,7 @@ class SetCall:
     views: of each chunk, what its rows see. levels: where attention is coupled, empty outside the coupling's part of the
     schedule. terms: of each chunk, which of the conditionings it is that the step asked for. padding: of the texts.
     waiting: layers that were entered and have not been coupled yet. sharing: what is shown of the references where not all of
-    it.
+    it. masses: of each layer, how much generated rows attend to references, [S * M, h, w], where that is asked for.
     """
 
     layout: Layout
@@ -67,6 +68,7 @@ class SetCall:
     padding: Padding | None = None
     waiting: set[Layer] = field(default_factory=set)
     sharing: Sharing | None = None
+    masses: list[torch.Tensor] = field(default_factory=list)
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -76,6 +78,26 @@ class SetCall:
                 return level
             size = [-(-length // 2) for length in size]  # the UNet rounds up when it halves
         return settings.LEVELS[-1]
+
+    def weigh(self, height: int, width: int, mass: torch.Tensor) -> None:
+        """At a layer of ``height`` x ``width`` tokens: keep how much chunks attend to references, [chunks * S * M, L]."""
+        rows = self.layout.sets * self.layout.pictures
+        if mass.shape[1] == height * width:  # Token Merging leaves fewer, which are nowhere
+            self.masses.append(mass.unflatten(0, (-1, rows)).mean(dim=0).unflatten(1, (height, width)).float())
+
+    def attended(self, size: tuple[int, int]) -> torch.Tensor | None:
+        """After the call: the mean of `masses` on the latent grid, [S * M, h, w]; None if there are none."""
+        if not self.masses:
+            asked = self.sharing is not None and self.sharing.weighed and any(view.references for view in self.views)
+            if asked and self.levels and self.layout.references:
+                raise ValueError(
+                    "JeDi: `color_match` needs a layer of self-attention that tells where the subject is, but other nodes merged "
+                    "or replaced all of them at the chosen levels. Remove such a node (Token Merging, PAG), or set `color_match` "
+                    "to 0."
+                )
+            return None
+        grid = [F.interpolate(mass[:, None], size, mode="bilinear")[:, 0] for mass in self.masses]
+        return torch.stack(grid).mean(dim=0)
 
     def installed(self, options: dict, blocks: Iterable[tuple[str, int]]) -> dict:
         """A copy of the host's transformer options for a call that is about this. blocks: those that have attention."""
@@ -192,7 +214,10 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
         if call.sharing is not None and view.references:
             height, width = extra_options["activations_shape"][-2:]
             shown = call.sharing.at(height, width, q.device)
-            outputs.append(coupling.couple_shared(view, *part, layout, extra_options["n_heads"], shown, attend))
+            if previous is not None:
+                shown = _replaceable(shown, call.sharing)
+            weigh = partial(call.weigh, height, width) if view.share == 1 else None
+            outputs.append(coupling.couple_shared(view, *part, layout, extra_options["n_heads"], shown, attend, weigh))
         else:
             outputs.append(coupling.couple_as(view, *part, layout.pictures, layout.references, attend))
         start += chunks
@@ -210,9 +235,19 @@ def _kernel(extra_options: dict, previous) -> coupling.Attend:
                 "JeDi: a strength other than 1 is not possible where another node replaced self-attention. Remove that node, or "
                 "set `strength`, `reference_strength` and that of Reference Pictures to 1."
             )
-        return previous(q, k, v, extra_options)
+        return previous(q, k, v, extra_options)[:, : q.shape[1]]  # PAG gives back v, in which own tokens come first
 
     return attend
+
+
+def _replaceable(shown: Shown, sharing: Sharing) -> Shown:
+    """What a layer shows whose self-attention another node replaced: it need not look where it is told to."""
+    if sharing.where is not None:
+        raise ValueError(
+            "JeDi: `where` of Reference Pictures is not possible where another node replaced self-attention. Remove that node, "
+            "or disconnect `where`."
+        )
+    return replace(shown, weighed=False)
 
 
 def _check_rows(call: SetCall, q: torch.Tensor, k: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -19,6 +19,7 @@ from ...host import unet
 from .. import guidance, settings
 from ..coupling import View
 from ..layout import JointSet
+from ..matching import match_colors
 from ..sharing import Sharing
 from . import attention, channels, checks, guiding, row_noise, tagging, windows
 
@@ -30,10 +31,14 @@ FULL = 1e-5
 
 @dataclass(frozen=True)
 class Step:
-    """Where in the schedule a step is: whether image guidance is active, and at which levels attention is coupled."""
+    """Where in the schedule a step is: whether image guidance is active, and at which levels attention is coupled.
+
+    attended: of each call, how much generated rows attended to references, [S * M, h, w], where that is asked for.
+    """
 
     guided: bool
     levels: frozenset[str]
+    attended: list[torch.Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +76,15 @@ class JointSampling:
             one.shown_masks() if chosen.subject_masks != settings.OFF else None,
             tuple(factor * strength for strength in strengths),
             one.where,
-            chosen.inside,
-            chosen.outside,
+            chosen.color_match > 0,
         )
         return None if sharing.plain and chosen.style_fidelity == 1 else sharing
+
+    @property
+    def _amounts(self) -> tuple[float, ...]:
+        """How far colours go to those of each reference: strengths below 1 lessen it, those above do not add to it."""
+        strengths = self.joint_set.strengths or (1.0,) * self.joint_set.layout.references
+        return tuple(self.settings.options.color_match * min(1.0, self.settings.strength * own) for own in strengths)
 
     def _view(self, null: bool) -> View:
         """What a chunk's rows see; null: its term leaves references out."""
@@ -141,6 +151,10 @@ class JointSampling:
         if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
             options = guiding.three_terms(options, guider.conds[tagging.PARTIAL], mode, image_scale)
         denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
+        if step.attended:
+            made, mass = self.joint_set.layout.generated_rows, torch.stack(step.attended).mean(dim=0)
+            references = model.process_latent_in(self.joint_set.reference_latents().to(denoised))
+            denoised[made] = match_colors(denoised[made], mass, references, self._sharing, self._amounts)
         denoised[held.rows] = model.process_latent_in(held.latents.to(denoised))
         return denoised
 
@@ -205,6 +219,9 @@ class JointSampling:
         control = self._for_generated_rows(control)
         out = executor(x, t, c_concat, c_crossattn, control, call.installed(options, self.blocks), **kwargs)
         call.check()
+        mass = call.attended(x.shape[-2:])
+        if mass is not None:
+            step.attended.append(mass)
         return out
 
     def _for_generated_rows(self, control):

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from comfy_extras.nodes_tomesd import TomePatchModel
 from same_subject.nodes.joint import layout, settings
 from same_subject.nodes.joint.host.sampling import JointSampling
 from same_subject.tests.tiny import models, sets
@@ -90,7 +92,7 @@ def test_masks_of_each_set_equal_those_sets_one_by_one(unets):
     masks = torch.zeros(4, sets.SIZE, sets.SIZE)
     for row in range(4):
         masks[row, : row + 2] = 1
-    options = {"subject_masks": settings.GIVEN, "inside": 1.5, "outside": 0.5}
+    options = {"subject_masks": settings.GIVEN, "color_match": 0.5}
     together = painted(unets[4], shown(both, masks=tuple(masks)), **options).unflatten(0, (2, -1))
     for number in range(2):
         alone = case(noise=both.joint_set.noise[number : number + 1])
@@ -151,3 +153,39 @@ def test_strength_over_a_replaced_attention_is_refused(unets):
     model.set_model_attn1_replace(lambda q, k, v, options: v, "middle", 0)
     with pytest.raises(ValueError, match="strength"):
         painted(model, one, 2.0)
+
+
+def test_what_replaces_self_attention_takes_masks_or_is_refused(unets):
+    """PAG's identity gives back every value it is given, its pictures' own first; it cannot be told where to look."""
+    one, pag = case(), PerturbedAttentionGuidance.execute(unets[4], 3.0).result[0]
+    masked = shown(one, masks=halves(2)["masks"])
+    options = {"reference_attention": settings.ITSELF_ONLY, "subject_masks": settings.GIVEN}
+    assert gap(painted(pag, masked, **options), painted(unets[4], masked, **options)) > VISIBLE
+    assert gap(painted(pag, masked, **options), painted(pag, one, **options)) > VISIBLE
+    with pytest.raises(ValueError, match="another node replaced self-attention"):
+        painted(pag, shown(one, **halves(2)), **options)
+    with pytest.raises(ValueError, match="another node replaced self-attention"):
+        painted(pag, masked, 2.0, **options)
+
+
+@pytest.mark.parametrize("channels", (4, 9))
+def test_a_subject_has_the_colour_of_its_reference_at_the_end_of_the_run(unets, channels):
+    latents = torch.tensor([3.0, -2.0, 1.0, 4.0])[None, :, None, None].expand(1, 4, sets.SIZE, sets.SIZE).contiguous()
+    one = case(sets=2, references=1, latents=latents, captions=["a"])
+    model, order = unets[channels], "noisy, reference, mask" if channels == 9 else None
+
+    def coloured(**options):
+        chosen = settings.Settings("joint", 3.0, options=settings.Options(reference_attention=settings.ITSELF_ONLY, **options))
+        pictures = made(sample(JointSampling(one.joint_set, chosen, order).install(model), one), one)
+        return ((pictures - latents).abs().amax(dim=1) < 1e-3).flatten(1).float().mean(dim=1)
+
+    assert coloured().max() == 0
+    shares = coloured(color_match=1.0)
+    assert shares.min() > 0.05 and shares.max() < 0.95
+
+
+def test_where_nothing_tells_where_the_subject_is_colours_are_refused(unets):
+    one, model = case(), TomePatchModel.execute(unets[4], 0.5).result[0]
+    with pytest.raises(ValueError, match="color_match"):
+        painted(model, one, color_match=0.5, levels=frozenset({"full"}))
+    assert gap(painted(model, one, color_match=0.5), painted(model, one)) > VISIBLE
