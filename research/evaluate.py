@@ -33,7 +33,8 @@ BATCH = 20
 class Setting:
     """One way to sample. cfg is the text scale; image is the image scale of the node JeDi; model is a key of export.FILES.
 
-    masks: as drawn ("given"), found by the model ("auto") or none ("off"). recipe: of the node JeDi.
+    masks: as drawn ("given"), found by the model ("auto") or none ("off"). recipe: of the node JeDi. color_match: of JeDi
+    Options, where it is not the recipe's.
     """
 
     mode: str = "joint"
@@ -46,6 +47,7 @@ class Setting:
     masks: str = "off"
     recipe: str = "paper"
     strength: float = 1.0
+    color_match: float | None = None
 
 
 SETTINGS = {
@@ -60,6 +62,7 @@ SETTINGS = {
     "training-free": Setting(model="single"),
     "training-free-no-reference": Setting(references=0, model="single"),
     "joint-masked": Setting(masks="given"),
+    "joint-masked-colours": Setting(masks="given", color_match=0.8),
     "stock": Setting(cfg=5.0, model="single", masks="given", recipe="auto"),
     "stock-auto": Setting(cfg=5.0, model="single", masks="auto", recipe="auto"),
     "stock-3-references": Setting(references=3, cfg=5.0, model="single", masks="given", recipe="auto"),

@@ -63,6 +63,8 @@ class Sampler:
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
             subject_masks=setting.masks,
         )
+        if setting.color_match is not None:
+            options = replace(options, color_match=setting.color_match)
         wanted = choices.Settings(setting.mode, setting.image, options=options, strength=setting.strength)
         model = sets.apply(self.model, joint_set, wanted)
         latent, layout = joint_set.latent(), joint_set.layout

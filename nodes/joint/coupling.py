@@ -124,13 +124,13 @@ def couple_shared(
     seen = [rearrange(_part(x, size, given), "(s r) l d -> s (r l) d", r=layout.references) for x in (k, v)]
     sets = [slice(None)] if len(shown.groups) == 1 else [slice(number, number + 1) for number in range(len(own[0]))]
     every = shown.groups * (len(sets) // len(shown.groups))
-    weighed = shown.weighed and weigh is not None
+    weighed = weigh is not None and shown.weighed
     parts = [
         _attend_groups([x[which] for x in own], [x[which] for x in seen], groups, heads, weighed, attend)
         for which, groups in zip(sets, every, strict=True)
     ]
     out, mass = (torch.cat(x) for x in zip(*parts, strict=True))
-    if weighed:
+    if weigh is not None and shown.weighed:
         weigh(rearrange(mass, "s (m l) -> (s m) l", m=layout.pictures))
     if view.share != 1:
         without = attend(*own)

@@ -33,7 +33,8 @@ FULL = 1e-5
 class Step:
     """Where in the schedule a step is: whether image guidance is active, and at which levels attention is coupled.
 
-    attended: of each call, how much generated rows attended to references, [S * M, h, w], where that is asked for.
+    attended: of each call, how much generated rows attended to references, [S * M, h, w], where that is asked for; NaN in rows
+    that the call was not about.
     """
 
     guided: bool
@@ -151,8 +152,8 @@ class JointSampling:
         if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
             options = guiding.three_terms(options, guider.conds[tagging.PARTIAL], mode, image_scale)
         denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
-        if step.attended:
-            made, mass = self.joint_set.layout.generated_rows, torch.stack(step.attended).mean(dim=0)
+        if step.attended and self._sharing is not None:
+            made, mass = self.joint_set.layout.generated_rows, torch.stack(step.attended).nanmean(dim=0)
             references = model.process_latent_in(self.joint_set.reference_latents().to(denoised))
             denoised[made] = match_colors(denoised[made], mass, references, self._sharing, self._amounts)
         denoised[held.rows] = model.process_latent_in(held.latents.to(denoised))
@@ -186,10 +187,13 @@ class JointSampling:
         """
         options, layout = dict(transformer_options or {}), self.joint_set.layout
         some = windows.rows_of_call(options, kwargs.get(tagging.TAG), layout)
-        if some is not None:
-            part, kwargs = replace(self, joint_set=self.joint_set.of_rows(some)), windows.renumbered(kwargs, some)
-            return part.apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         step = options.pop(KEY, None)
+        if step is not None and some is not None:
+            part, kwargs = replace(self, joint_set=self.joint_set.of_rows(some)), windows.renumbered(kwargs, some)
+            options[KEY] = its = replace(step, attended=[])
+            out = part.apply_model(executor, x, t, c_concat, c_crossattn, control, options, **kwargs)
+            step.attended.extend(windows.among_all(mass, some, layout) for mass in its.attended)
+            return out
         if step is None:
             raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
         tags = kwargs.pop(tagging.TAG, None)

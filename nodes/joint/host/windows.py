@@ -104,3 +104,10 @@ def renumbered(tags: dict, rows: Sequence[int]) -> dict:
     numbers[:, 0] = torch.arange(len(rows)).repeat(len(numbers) // len(rows))
     tokens = [one and Tokens(one.total, tuple(one.own[row] for row in rows)) for one in tags[tagging.TOKENS]]
     return {**tags, tagging.TAG: numbers, tagging.TOKENS: tuple(tokens)}
+
+
+def among_all(values: torch.Tensor, rows: Sequence[int], layout: Layout) -> torch.Tensor:
+    """What a call says of the generated ones of its ``rows``, at their places among all, [S * M, ...], and NaN at others."""
+    whole = values.new_full((layout.sets * layout.pictures, *values.shape[1:]), torch.nan)
+    whole[[place for place, row in enumerate(layout.generated_rows) if row in rows]] = values
+    return whole

@@ -184,3 +184,11 @@ def test_the_rows_of_a_call_are_known_only_where_a_window_holds_some_of_them():
     assert windows.rows_of_call({}, tags, where) is None
     assert windows.rows_of_call({"context_window": window}, tags[1:], where) is None
     assert windows.rows_of_call({"context_window": window}, tags.flip(0), where) is None
+
+
+def test_colours_of_subjects_are_matched_in_their_own_pictures(unet):
+    one = case(sets=3)
+    model = apply(unet, one.joint_set, color_match=0.8)
+    whole = sample(model, one)
+    assert gap(sample(windowed(model, 4), one), whole) < ROUNDING
+    assert gap(sample(apply(unet, one.joint_set), one), whole) > VISIBLE
