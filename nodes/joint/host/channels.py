@@ -71,23 +71,22 @@ def check_latents(model, joint_set: JointSet) -> None:
 def reference_channels(joint_set: JointSet, model, order: str) -> torch.Tensor:
     """Reference and mask channels with every reference given: [B, C + 1, h, w], in the UNet's order.
 
-    So is every known picture, a departure from the paper, where only references are given. The host scales the latents that it
-    feeds itself, but not these, so they are scaled here.
+    Known pictures are missing, as all pictures of a set are: given, they halved how often the demo's subject was recognised.
+    The host scales the latents that it feeds itself, but not these, so they are scaled here.
     """
     missing = torch.ones(joint_set.layout.rows)
-    missing[joint_set.held.rows] = 0
+    missing[joint_set.layout.reference_rows] = 0
     channels = objective.reference_input(model.process_latent_in(joint_set.latent().float()), missing)
     return _ordered(channels[:, :-1], channels[:, -1:], order)
 
 
-def with_inpainting(channels: torch.Tensor, entry: dict, joint_set: JointSet, model, order: str) -> torch.Tensor:
+def with_inpainting(channels: torch.Tensor, entry: dict, layout: Layout, model, order: str) -> torch.Tensor:
     """`reference_channels` [B, C + 1, h, w] whose pictures to generate are what a conditioning entry says to inpaint.
 
     The host's InpaintModelConditioning gives an entry `concat_latent_image` [P, C, h', w'], the picture without what is to be
     painted, and `concat_mask` [P, 1, H, W], 1 where that is. P is 1, M (a picture each, in every set), S * M or B.
-    Another size is fitted as the host does it; known pictures stay given whole. Raises ValueError for another P.
+    Another size is fitted as the host does it. Raises ValueError for another P.
     """
-    layout = joint_set.layout
     latent, mask = entry.get("concat_latent_image"), entry.get("concat_mask")
     if latent is None:
         return channels
@@ -99,10 +98,9 @@ def with_inpainting(channels: torch.Tensor, entry: dict, joint_set: JointSet, mo
     else:
         mask = _of_pictures(mask.float().reshape(-1, 1, *mask.shape[-2:]), layout)
         missing = comfy.utils.common_upscale(mask, width, height, "bilinear", "center").round().to(channels)
-    inpainted = channels.clone()
-    inpainted[layout.generated_rows] = _ordered(latent, missing, order)
-    inpainted[joint_set.held.rows] = channels[joint_set.held.rows]
-    return inpainted
+    channels = channels.clone()
+    channels[layout.generated_rows] = _ordered(latent, missing, order)
+    return channels
 
 
 def _of_pictures(given: torch.Tensor, layout: Layout) -> torch.Tensor:

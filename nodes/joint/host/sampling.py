@@ -110,7 +110,7 @@ class JointSampling:
         if self.channel_order is not None:
             model = guider.model_patcher.model
             shown = channels.reference_channels(self.joint_set, model, self.channel_order)
-            beside = partial(channels.with_inpainting, shown, joint_set=self.joint_set, model=model, order=self.channel_order)
+            beside = partial(channels.with_inpainting, shown, layout=self.joint_set.layout, model=model, order=self.channel_order)
         guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside)
         if denoise_mask is None and self._all_is_made(guider.model_patcher, noise, sigmas):
             latent_image = latent_image.clone()
