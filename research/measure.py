@@ -14,8 +14,9 @@ import torch.nn.functional as F
 
 from ..nodes.demo.host import model as demo_model
 from ..nodes.joint import settings as choices
-from ..nodes.joint.host import encoding, sets
+from ..nodes.joint.host import encoding, sets, subject_masks
 from ..nodes.joint.layout import JointSet, Layout, Named, draw_noise
+from ..nodes.joint.sharing import INSIDE
 from . import export, world
 from . import judge as judges
 from .evaluate import BATCH, HELD_OUT, LAMBDAS, SWEEP, Setting
@@ -74,6 +75,14 @@ class Sampler:
         )
         return self.vae.decode(samples[layout.generated_rows]).movedim(-1, 1).clamp(0, 1).float().cpu()
 
+    def agreement(self, subjects: list[HeldOut], setting: Setting, seed: int) -> float:
+        """Mean intersection over union of masks that the model finds and those drawn, on the latent grid."""
+        joint_set = self.joint_set(subjects, setting, seed)
+        found = torch.stack(subject_masks.find(self.model, joint_set, None)) > 0.5
+        views = torch.cat([subject.view_masks[: setting.references] for subject in subjects]).float()
+        drawn = F.adaptive_avg_pool2d(views, found.shape[-2:])[:, 0] > INSIDE
+        return float(((found & drawn).sum((1, 2)) / (found | drawn).sum((1, 2))).mean())
+
 
 class Scorer:
     """The judges' verdict on pictures of one subject; what belongs to the subject alone is computed once."""
@@ -121,8 +130,11 @@ def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None)
         scores[name] = found
         means = {key: sum(row[key] for row in found) / count for key in found[0]}
         rows.append({"setting": name, "references": setting.references, "subjects": count, "steps": steps, **means})
+        if setting.masks == choices.AUTO:
+            rows[-1]["mask_iou"] = samplers[setting.model].agreement(subjects, setting, HELD_OUT)
         figures = "".join(f"{value:8.3f}" for value in means.values())
-        print(f"{name:28}{setting.references:5}{figures}{time.time() - started:9.1f}", flush=True)
+        masks = f"  masks' IoU {rows[-1]['mask_iou']:.3f}" if "mask_iou" in rows[-1] else ""
+        print(f"{name:28}{setting.references:5}{figures}{time.time() - started:9.1f}{masks}", flush=True)
         if output:
             write(output, quality, rows, [])
     orders = order_of_modes(scores) if set(SWEEP) <= set(scores) else []

@@ -28,11 +28,11 @@ def run(folder: Path) -> None:
     auto = SETTINGS["stock-auto"]
 
     strengths = [single.pictures(subjects, replace(auto, strength=strength), SEED) for strength in STRENGTHS]
-    save(folder / "strength.png", [given, *strengths])
+    save(folder / "strength.jpg", [given, *strengths])
 
     found = subject_masks.find(single.model, single.joint_set(subjects, auto, SEED), None)
     drawn = torch.cat([subject.view_masks[:1] for subject in subjects]).expand(-1, 3, -1, -1)
-    save(folder / "masks.png", [given, torch.stack(found)[:, None].expand(-1, 3, -1, -1), drawn])
+    save(folder / "masks.jpg", [given, torch.stack(found)[:, None].expand(-1, 3, -1, -1), drawn])
 
     recipes = [
         single.pictures(subjects, SETTINGS["training-free-no-reference"], SEED),
@@ -40,12 +40,12 @@ def run(folder: Path) -> None:
         single.pictures(subjects, auto, SEED),
         joint.pictures(subjects, SETTINGS["joint"], SEED),
     ]
-    save(folder / "recipes.png", [given, *recipes])
+    save(folder / "recipes.jpg", [given, *recipes])
 
 
 def save(path: Path, columns: list[torch.Tensor]) -> None:
-    """Pictures [B, 3, h, w] in 0..1, a column each, as one PNG."""
+    """Pictures [B, 3, h, w] in 0..1, a column each, as one JPEG."""
     cells = [torch.nn.functional.interpolate(column.float(), (SIDE, SIDE), mode="nearest") for column in columns]
     whole = torch.cat([torch.cat(list(column), dim=1) for column in cells], dim=2)
-    Image.fromarray((whole.movedim(0, -1) * 255).round().byte().numpy()).save(path, optimize=True)
+    Image.fromarray((whole.movedim(0, -1) * 255).round().byte().numpy()).save(path, quality=90)
     print(f"{path}: {len(columns)} columns of {len(columns[0])} subjects")
