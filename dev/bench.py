@@ -1,13 +1,14 @@
 """Speed and memory of joint sampling and of scenes, as ratios measured side by side in one process.
 
     python3 dev/bench.py                          everything, about a quarter of an hour on two CPU cores
-    python3 dev/bench.py --only coupling          what starts with a name: coupling, three_terms, references_only,
+    python3 dev/bench.py --only coupling          what starts with a name: coupling, three_terms, references_only, bank,
                                                   scene, scene_identities, scene_own, and on a GPU sdxl
     python3 dev/bench.py --output bench.json      the rows as JSON too
 
 Models have random weights, so nothing is downloaded; they are full-size, but scenes run on Stable Diffusion XL's
 layout at a fifth of its width, and on a GPU at its full width too. Variants take turns, and a ratio is
-the median over the rounds of the ratio within a round. What is compared is in `dev/benchmark/`.
+the median over the rounds of the ratio within a round. On one thread (OMP_NUM_THREADS=1) of a machine that others use, what is
+counted are the process's own seconds. What is compared is in `dev/benchmark/`.
 """
 
 if not __package__:
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
-from same_subject.dev.benchmark import joint, measuring, scenes
+from same_subject.dev.benchmark import bank, joint, measuring, scenes
 from same_subject.dev.benchmark.rows import headline, print_table
 
 
@@ -68,6 +69,7 @@ def planned(bench: measuring.Bench) -> list[tuple[str, Callable[[], list[dict]]]
     plan: list[tuple[str, Callable[[], list[dict]]]] = [(f"coupling_{n}", partial(joint.coupling, bench, n)) for n in (2, 3, 4)]
     plan.append(("three_terms", partial(joint.three_terms, bench)))
     plan.append(("references_only", partial(joint.references_only, bench)))
+    plan += bank.planned(bench)
     plan += scenes.planned(bench, "sdxl_small", 256)
     if bench.device.type == "cuda":
         plan.append(("sdxl_coupling_2", partial(joint.sdxl, bench)))

@@ -4,7 +4,6 @@ What is timed is one evaluation as a sampler asks for it: reference replacement,
 """
 
 import contextlib
-import time
 
 from . import rows
 
@@ -56,20 +55,24 @@ def sdxl(bench):
 # -- one evaluation of a set ----------------------------------------------------------------------
 
 
-def evaluation(bench, kind, pictures, size=None, patched=True, guidance=None, split=False, **options):
+def evaluation(bench, kind, pictures, size=None, patched=True, guidance=None, split=False, every_row=False, **options):
     """A function that runs one evaluation of a set (one generated picture, the others references) as a sampler does.
 
     guidance: a mode of the node "JeDi" at a cfg other than 1; None evaluates the conditional term
-    alone. split: let every term be a call of its own, as the host does where memory is short.
+    alone. split: let every term be a call of its own, as the host does where memory is short. every_row: let a wrapper
+    look at the UNet's batch, so that rows of references are computed in a reference-free term, too.
     It returns the seconds that the evaluation itself took, without the sampler's set-up.
     """
     import comfy.samplers
+    from comfy.patcher_extension import WrappersMP
 
     torch, model = bench.torch, bench.part("model", kind)
     side = (size or bench.size) // 8
     joint_set, conditioning = set_of(torch, pictures, side), texts(torch, model, pictures)
     if patched:
         model = patch(model, joint_set, guidance or "joint", options)
+    if every_row:
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", look)
     sigmas = torch.tensor([5.0, 0.0])
     noise = torch.randn(pictures, 4, side, side, generator=torch.Generator().manual_seed(0))
 
@@ -90,32 +93,37 @@ def evaluation(bench, kind, pictures, size=None, patched=True, guidance=None, sp
     return run
 
 
+def look(executor, *given, **named):
+    """A wrapper that changes nothing."""
+    return executor(*given, **named)
+
+
 def timed(bench, taken, model, x, sigmas, extra_args=None, **_):
     """A "sampler" that evaluates the model once and notes how long that took."""
     sigma = sigmas[0] * x.new_ones(x.shape[0])
     bench.synchronize()
-    started = time.perf_counter()
+    started = bench.clock()
     model(x, sigma, **(extra_args or {}))
     bench.synchronize()
-    taken.append(time.perf_counter() - started)
+    taken.append(bench.clock() - started)
     return x
 
 
-def attention(bench, rows, tokens, width, heads):
-    """A function that runs the host's attention kernel alone on random queries, keys and values."""
+def attention(bench, rows, tokens, width, heads, keys=None):
+    """A function that runs the host's attention kernel alone on random queries, and so many ``keys`` and values."""
     from comfy.ldm.modules.attention import optimized_attention
 
     torch, dtype = bench.torch, bench.parts["model"].model.get_dtype()
-    shape, generator = (rows, tokens, width), torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(shape, generator=generator).to(bench.device, dtype) for _ in range(3))
+    generator, lengths = torch.Generator().manual_seed(0), (tokens, keys or tokens, keys or tokens)
+    q, k, v = (torch.randn(rows, length, width, generator=generator).to(bench.device, dtype) for length in lengths)
 
     def run():
         bench.synchronize()
-        started = time.perf_counter()
+        started = bench.clock()
         with torch.inference_mode():
             optimized_attention(q, k, v, heads)
         bench.synchronize()
-        return time.perf_counter() - started
+        return bench.clock() - started
 
     return run
 
@@ -142,13 +150,18 @@ def self_attention(bench, evaluation):
 
 
 def set_of(torch, pictures, side):
-    """A joint set of one picture to generate and `pictures - 1` references, with random latents."""
+    """A joint set of one picture to generate and `pictures - 1` references, with random latents.
+
+    The subject of each is in a third of it; masks act where options say so.
+    """
     from same_subject.nodes.joint import layout
 
     where = layout.Layout(1, 1, pictures - 1)
     clean = torch.randn(pictures - 1, 4, side, side, generator=torch.Generator().manual_seed(1))
     noise = layout.draw_noise(0, 1, pictures - 1, tuple(clean.shape[1:]))
-    return layout.JointSet(where, clean, noise, "bench")
+    mask = torch.zeros(side, side)
+    mask[:, : round(side / 3)] = 1
+    return layout.JointSet(where, clean, noise, "bench", masks=(mask,) * (pictures - 1))
 
 
 def texts(torch, model, pictures):

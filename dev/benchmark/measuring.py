@@ -22,7 +22,11 @@ class Bench:
         self.torch, self.size = torch, size
         self.device = comfy.model_management.get_torch_device()
         cuda = self.device.type == "cuda"
-        self.device_name = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        self.clock = time.process_time if not cuda and threads == 1 else time.perf_counter
+        self.device_name = (
+            torch.cuda.get_device_name() if cuda else f"CPU, {threads} threads" if threads > 1 else "CPU, own seconds"
+        )
         self.fixed_rounds = rounds
         self.build = build
         self.kind, self.parts = None, {}

@@ -31,6 +31,11 @@ def memory_row(name, against, ours):
     }
 
 
+def kept_row(name, size):
+    """What a bank takes for one step, in bytes."""
+    return {"name": f"{name}_kept", "kept_mib": round(size / 2**20, 1), "bound": None}
+
+
 def count_row(name, count, host):
     """How many of something this pack adds to a call of the UNet, which must be none. host: what the host does of it."""
     return {"name": name, "count": round(count, 2), "bound": 0, "host_count": round(host, 2)}
@@ -40,6 +45,8 @@ def headline(entry):
     """A row in a few words."""
     if "count" in entry:
         return f"{entry['name']}: {entry['count']:g} a UNet call"
+    if "kept_mib" in entry:
+        return f"{entry['name']}: {entry['kept_mib']:g} MiB a step"
     said = f", by arithmetic {entry['predicted']:.3f}" if "predicted" in entry else ""
     return f"{entry['name']}: {entry['ratio']:.3f}{said}"
 
@@ -49,6 +56,9 @@ def print_table(rows):
     print(f"\n{'name':<28}{'ratio':>8}{'lowest':>8}{'highest':>8}{'bound':>8}{'predicted':>10}{'ours':>14}{'against':>14}")
     for entry in rows:
         if "count" in entry:
+            continue
+        if "kept_mib" in entry:
+            print(f"{entry['name']:<28}{'kept for a step':>42}{entry['kept_mib']:>10.1f} MiB")
             continue
         unit, ours, against = ("ms", entry["ms"], entry["against_ms"]) if "ms" in entry else (
             "MiB", entry["mib"], entry["against_mib"])  # fmt: skip

@@ -7,7 +7,7 @@ such tensors. Used by the nodes and by training alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from .layout import Layout
-from .sharing import Group, Shown
+from .sharing import EVERYTHING, Group, Shown
 
 COLUMNS = 8
 """Kernels want heads that are a multiple of this wide."""
@@ -47,7 +47,7 @@ def couple_as(
     if not view.generated and not view.alone:
         return couple_references_only(q, k, v, generated, references, attend)
     if view.alone:
-        return couple_shared(view, q, k, v, Layout(1, generated, references), 1, Shown(((Group(),),)), attend)
+        return couple_shared(view, q, k, v, Layout(1, generated, references), 1, EVERYTHING, attend)
     return couple(q, k, v, generated + references, attend)
 
 
@@ -116,36 +116,62 @@ def couple_shared(
 ) -> torch.Tensor:
     """Attention of generated rows to each other and to what is ``shown`` of the references; q, k, v and the result as `couple`.
 
-    attend: takes a bias [keys] of the logits as a fourth argument where a group of queries has one. weigh: is given the share
-    of attention that goes to references, [S * M, L], if it is asked for.
+    attend, weigh: as of `attend_shown`.
     """
     size, made, given = layout.size, slice(None, layout.pictures), slice(layout.pictures, None)
-    own = [rearrange(x, "(s m) l d -> s (m l) d", m=layout.pictures) for x in _parts(q, k, v, size, made)]
-    seen = [rearrange(_part(x, size, given), "(s r) l d -> s (r l) d", r=layout.references) for x in (k, v)]
-    sets = [slice(None)] if len(shown.groups) == 1 else [slice(number, number + 1) for number in range(len(own[0]))]
-    every = shown.groups * (len(sets) // len(shown.groups))
-    weighed = weigh is not None and shown.weighed
-    parts = [
-        _attend_groups([x[which] for x in own], [x[which] for x in seen], groups, heads, weighed, attend)
-        for which, groups in zip(sets, every, strict=True)
-    ]
-    out, mass = (torch.cat(x) for x in zip(*parts, strict=True))
-    if weigh is not None and shown.weighed:
-        weigh(rearrange(mass, "s (m l) -> (s m) l", m=layout.pictures))
-    if view.share != 1:
-        without = attend(*own)
-        out = without + view.share * (out - without)
-    out = rearrange(out, "s (m l) d -> (s m) l d", m=layout.pictures)
+    keys, values = (shown.parts(_part(x, size, given), layout.references) for x in (k, v))
+    seen = list(zip(keys, values, strict=True))
+    out = attend_shown(view, *_parts(q, k, v, size, made), layout.pictures, seen, heads, shown, attend, weigh)
     if view.generated:
         rest = _part(couple(q, k, v, size, attend), size, given)
     else:
-        rest = couple(*_parts(q, k, v, size, given), 1 if view.alone else layout.references, attend)
+        rest = couple_given(view, *_parts(q, k, v, size, given), layout.references, attend)
     return _join(out, rest, size, layout.pictures)
+
+
+def couple_given(view: View, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, references: int, attend: Attend) -> torch.Tensor:
+    """Attention of references [S * R, L, D] that do not see generated rows."""
+    return couple(q, k, v, 1 if view.alone else references, attend)
+
+
+def attend_shown(
+    view: View,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    pictures: int,
+    seen: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    heads: int,
+    shown: Shown,
+    attend: Attend,
+    weigh: Callable[[torch.Tensor], None] | None = None,
+) -> torch.Tensor:
+    """Attention of generated rows [S * M, L, D] to each other and to what is ``shown`` of references.
+
+    seen: keys and values of references, [S, keys, D] for all sets together or [1, keys, D] for each. attend: takes a bias [keys]
+    of the logits as a fourth argument where a group of queries has one; may have `with_sums`, see `_attend_apart`. weigh: is
+    given the share of attention that goes to references, [S * M, L], if it is asked for.
+    """
+    own = [rearrange(x, "(s m) l d -> s (m l) d", m=pictures) for x in (q, k, v)]
+    split = [x.chunk(len(seen)) for x in own]
+    every = shown.groups * (len(seen) // len(shown.groups))
+    weighed = shown.weighed and weigh is not None
+    parts = [
+        _attend_groups([x[number] for x in split], given, groups, heads, weighed, attend)
+        for number, (given, groups) in enumerate(zip(seen, every, strict=True))
+    ]
+    out, mass = (torch.cat(x) for x in zip(*parts, strict=True))
+    if weigh is not None and shown.weighed:
+        weigh(rearrange(mass, "s (m l) -> (s m) l", m=pictures))
+    if view.share != 1:
+        without = attend(*own)
+        out = without + view.share * (out - without)
+    return rearrange(out, "s (m l) d -> (s m) l d", m=pictures)
 
 
 def _attend_groups(
     own: list[torch.Tensor],
-    seen: list[torch.Tensor],
+    seen: tuple[torch.Tensor, torch.Tensor],
     groups: tuple[Group, ...],
     heads: int,
     weighed: bool,
@@ -156,6 +182,11 @@ def _attend_groups(
     for group in groups:
         queries = slice(None) if group.queries is None else group.queries
         keys, values = (x if group.keys is None else x[:, group.keys] for x in seen)
+        sums = getattr(attend, "with_sums", None) if weighed or group.bias is not None else None
+        found = None if sums is None else _attend_apart(q[:, queries], k, v, keys, values, heads, group, sums)
+        if found is not None:
+            outcome[:, queries], masses[:, queries] = found
+            continue
         bias = () if group.bias is None else (torch.cat((group.bias.new_zeros(k.shape[1]), group.bias)).to(q),)
         arguments = q[:, queries], torch.cat((k, keys), dim=1), torch.cat((v, values), dim=1)
         if not weighed:
@@ -163,6 +194,33 @@ def _attend_groups(
         else:
             outcome[:, queries], masses[:, queries] = _attend_and_weigh(*arguments, k.shape[1], heads, attend, *bias)
     return outcome, masses
+
+
+def _attend_apart(q, k, v, keys, values, heads: int, group: Group, sums: Callable) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Attention to own tokens and to ``keys`` of references, and the share that goes to these, the mean over heads.
+
+    From attention to own tokens and to theirs, each by itself: both is the mean of the two, weighed by their sums of
+    exponentials, of which a strength is a factor. So there is no bias, which many kernels are slow with. sums: a kernel that
+    gives outcome and logarithms of its sums, or None.
+    """
+    found = sums(q, k, v)
+    if found is None:
+        return None
+    (out, total), mass, start = found, torch.zeros_like(found[1]), 0
+    for count, bias in group.runs or ((keys.shape[1], 0.0),):
+        if not count:
+            continue
+        part = slice(start, start + count)
+        more, other = sums(q, keys[:, part], values[:, part])
+        share = torch.sigmoid(other + bias - total)  # [S, heads, queries]
+        out = out + _of_heads(share, out) * (more - out)
+        mass, total, start = mass + (1 - mass) * share, torch.logaddexp(total, other + bias), start + count
+    return out, mass.mean(dim=1)
+
+
+def _of_heads(share: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """[S, heads, L] -> [S, L, D]."""
+    return share.transpose(1, 2).repeat_interleave(like.shape[-1] // share.shape[1], dim=-1).to(like)
 
 
 def _attend_and_weigh(q, k, v, first: int, heads: int, attend: Attend, *bias) -> tuple[torch.Tensor, torch.Tensor]:

@@ -502,6 +502,26 @@ class JeDiOptions(io.ComfyNode):
                     tooltip="How far the subject's colours are moved to those of its references at every step: 0 not at all, 1 "
                     "all the way. Light and shade go with them.",
                 ),
+                io.Int.Input(
+                    "bank",
+                    default=0,
+                    min=0,
+                    max=262144,
+                    step=64,
+                    optional=True,
+                    tooltip="MiB in which what references show is kept from one run to the next, so that another picture of them "
+                    "costs little more than one without references; 0 keeps nothing. For references that attend to references "
+                    "only or to themselves only.",
+                ),
+                io.Int.Input(
+                    "reference_levels",
+                    default=0,
+                    min=0,
+                    max=16,
+                    optional=True,
+                    tooltip="How many noise levels the references take over the schedule: 0 one at every step. With 2 or 3 a "
+                    "bank is many times smaller, at a small loss of likeness.",
+                ),
             ],
             outputs=[sockets.Options.Output(display_name="options", tooltip="For JeDi.")],
         )

@@ -35,7 +35,9 @@ class Options:
     reference_strength: how often each token of a reference counts, beside the reference's own strength. reference_noise: the
     noise level of reference rows as a share of the pictures'. style_fidelity: how much
     of the references a reference-free term leaves out, 1 is all. color_match: how far the subject's colours go, see
-    `matching.match_colors`.
+    `matching.match_colors`. bank: MiB for keys and values of references that are kept from one run to the next, where
+    references do not see generated rows; 0 keeps none. reference_levels: how many noise levels reference rows take, see
+    `sharing.at_levels`; 0 follows the schedule.
     """
 
     coupling_start: float = 0.0
@@ -49,6 +51,8 @@ class Options:
     reference_noise: float = 1.0
     style_fidelity: float = 1.0
     color_match: float = 0.0
+    bank: int = 0
+    reference_levels: int = 0
 
 
 TRAINING_FREE = Options(

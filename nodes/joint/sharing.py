@@ -8,8 +8,10 @@ strongly; here only tokens of the subject are shown, and strength s counts each 
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +20,23 @@ INSIDE = 0.3
 """Share of a token's area that must lie in the mask for the token to belong to the subject."""
 
 
+LEVELS = (2**-2.5, 2**3.5)
+"""Noise levels between which references are shown where they take few: 0.18 and 11.3, most of a schedule."""
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """Tokens of a set's generated pictures that see the same tokens of its references.
 
     queries: positions among the M * L tokens of generated pictures, or None for all. keys: positions among the R * L tokens
-    of references, or None for all. bias: [keys], what is added to their logits, or None for nothing.
+    of references, or None for all. bias: [keys], what is added to their logits, or None for nothing. runs: of keys one after the
+    other, how many have which bias.
     """
 
     queries: torch.Tensor | None = None
     keys: torch.Tensor | None = None
     bias: torch.Tensor | None = None
+    runs: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +48,31 @@ class Shown:
 
     groups: tuple[tuple[Group, ...], ...]
     weighed: bool = False
+
+    def parts(self, x: torch.Tensor, references: int) -> list[torch.Tensor]:
+        """Rows of references [S * R, L, D] as [S, R * L, D] of all sets together, or [1, R * L, D] of each where they differ."""
+        sets = x.unflatten(0, (-1, references)).flatten(1, 2)
+        return [sets] if len(self.groups) == 1 else list(sets.split(1))
+
+    @functools.cached_property
+    def kept(self) -> tuple[tuple[torch.Tensor | None, ...], Shown]:
+        """Of each entry the tokens that any group sees, and this of those tokens alone."""
+        unions: list[torch.Tensor | None] = []
+        entries = []
+        for groups in self.groups:
+            chosen = [group.keys for group in groups if group.keys is not None]
+            if len(chosen) < len(groups):
+                unions.append(None)
+                entries.append(groups)
+                continue
+            union = torch.cat(chosen).unique()
+            unions.append(union)
+            entries.append(tuple(replace(group, keys=_positions(group.keys, union)) for group in groups))
+        return tuple(unions), replace(self, groups=tuple(entries))
+
+
+EVERYTHING = Shown(((Group(),),))
+"""Every token everywhere, at strength 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +90,15 @@ class Sharing:
     where: torch.Tensor | None = None
     weighed: bool = False
     _known: dict = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def name(self) -> str:
+        """A name of what decides which tokens are shown."""
+        digest = hashlib.sha256(repr([strength > 0 for strength in self.strengths]).encode())
+        for tensor in (self.masks, self.where):
+            if tensor is not None:
+                digest.update(repr(tuple(tensor.shape)).encode() + tensor.float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def plain(self) -> bool:
@@ -106,6 +148,15 @@ class Sharing:
         )
 
 
+def at_levels(sigma: torch.Tensor, count: int) -> torch.Tensor:
+    """Noise levels brought to the nearest of ``count`` that stand evenly, by their logarithm, in `LEVELS`; 0: as they are."""
+    if not count:
+        return sigma
+    low, high = (math.log2(level) for level in LEVELS)
+    number = ((sigma.log2() - low) / (high - low) * count).floor().clamp(0, count - 1)
+    return 2 ** (low + (high - low) * (number + 0.5) / count)
+
+
 def otsu(values: torch.Tensor) -> torch.Tensor:
     """Otsu's threshold of each row of [B, L], [B, 1]: values above it and the others differ most between, least within."""
     ordered, count = values.sort(dim=1).values, values.shape[1]
@@ -126,8 +177,17 @@ def inside(masks: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return (area > INSIDE) | ((area == strongest) & (strongest > 0) & (strongest <= INSIDE))
 
 
+def _positions(keys: torch.Tensor | None, union: torch.Tensor) -> torch.Tensor | None:
+    """Where ``keys`` are in ``union``, which is ordered and holds them; None if they are all of it."""
+    if keys is None or len(keys) == len(union):
+        return None
+    return torch.searchsorted(union, keys)
+
+
 def _group(queries, shown: torch.Tensor, bias: torch.Tensor, device) -> Group:
     chosen = shown.flatten().nonzero()[:, 0]
     biases = bias[:, None].expand(shown.shape).flatten()[chosen]
     every = len(chosen) == shown.numel()
-    return Group(queries, None if every else chosen.to(device), biases.to(device) if biases.any() else None)
+    values, counts = biases.unique_consecutive(return_counts=True)
+    runs = tuple(zip(counts.tolist(), values.tolist(), strict=True))
+    return Group(queries, None if every else chosen.to(device), biases.to(device) if biases.any() else None, runs)

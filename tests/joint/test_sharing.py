@@ -28,6 +28,22 @@ def attend(q, k, v, bias=None):
     return F.scaled_dot_product_attention(SHARP * q, k, v, mask).transpose(1, 2).flatten(2)
 
 
+def with_sums(q, k, v):
+    heads = [x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (q, k)]
+    return attend(q, k, v), (SHARP * heads[0] @ heads[1].mT / (D / HEADS) ** 0.5).logsumexp(dim=-1)
+
+
+@pytest.fixture(autouse=True, params=("together", "apart"))
+def way(request, monkeypatch):
+    """Attention to own tokens and to references in one call of a kernel, or in two of one that says its sums."""
+    asked = []
+    if request.param == "apart":
+        monkeypatch.setattr(attend, "with_sums", lambda *qkv: asked.append(1) or with_sums(*qkv), raising=False)
+    yield
+    if "strength_counts" in request.node.name:
+        assert bool(asked) == (request.param == "apart")
+
+
 def by_hand(qkv, times):
     """Generated rows [S, M, L, D]; times(s, m, l) is how often a query counts each reference token, [R, L]."""
     q, k, v = (x.unflatten(0, (SETS, N)) for x in qkv)
@@ -151,3 +167,12 @@ def test_otsu_parts_two_heaps_whatever_their_sizes():
     values = torch.cat((torch.randn(90, generator=generator), 20 + torch.randn(10, generator=generator)))
     values = torch.stack((values, -values))[:, torch.randperm(100, generator=generator)]
     assert (values > sharing.otsu(values)).sum(dim=1).tolist() == [10, 90]
+
+
+def test_noise_levels_are_brought_to_the_nearest_of_a_few():
+    levels = torch.tensor([14.6, 4.1, 1.5, 1.4, 0.5, 0.03])
+    assert torch.equal(sharing.at_levels(levels, 0), levels)
+    assert torch.equal(sharing.at_levels(levels, 2), torch.tensor([4.0, 4, 4, 0.5, 0.5, 0.5]))
+    assert torch.allclose(sharing.at_levels(levels, 1), torch.full((6,), 2**0.5))
+    evenly = sharing.at_levels(2 ** torch.linspace(-2.4, 3.4, 50), 6).unique()
+    assert torch.allclose(evenly, 2 ** torch.arange(-2.0, 4))

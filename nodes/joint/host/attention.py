@@ -7,7 +7,7 @@ add to cross-attention is kept from references.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from ...host import attention
 from .. import coupling, prompts, settings
 from ..layout import Layout
-from ..sharing import Sharing, Shown
+from ..sharing import EVERYTHING, Sharing, Shown
+from .bank import Page
 
 KEY = "same_subject_jedi"
 """Where a `SetCall` stands in the host's transformer options."""
@@ -36,32 +37,39 @@ class Padding:
     groups: dict[int, torch.Tensor]
 
     @classmethod
-    def of(cls, chunks: Iterable[prompts.Tokens | None], rows: int, context: torch.Tensor) -> Padding | None:
-        """Of chunks of ``rows`` rows with texts ``context`` [B, T, D]; None where nothing is padded.
-
-        The host repeats texts that it batches with longer ones, padding included.
-        """
+    def of(cls, own: Sequence[int], context: torch.Tensor) -> Padding | None:
+        """Of rows with so many tokens of their ``own``, and texts ``context`` [B, T, D]; None where nothing is padded."""
         total = context.shape[1]
-        own: list[int] = []
-        for tokens in chunks:
-            own += [total if n == tokens.total else n for n in tokens.own] if tokens else [total] * rows
         if all(n == total for n in own):
             return None
         lengths = torch.tensor(own, device=context.device)
         return cls(total, {n: (lengths == n).nonzero().flatten() for n in dict.fromkeys(own)})
 
 
+def lengths(chunks: Iterable[prompts.Tokens | None], rows: int, total: int) -> list[int]:
+    """Tokens of its own of each row, of chunks of ``rows`` rows with texts of ``total`` tokens.
+
+    The host repeats texts that it batches with longer ones, padding included.
+    """
+    own: list[int] = []
+    for tokens in chunks:
+        own += [total if n == tokens.total else n for n in tokens.own] if tokens else [total] * rows
+    return own
+
+
 @dataclass(frozen=True, eq=False)
 class SetCall:
-    """What one call of the UNet is about. Its batch is a concatenation of chunks of `layout.rows` rows.
+    """What one call of the UNet is about. Its batch is a concatenation of chunks.
 
-    views: of each chunk, what its rows see. levels: where attention is coupled, empty outside the coupling's part of the
-    schedule. terms: of each chunk, which of the conditionings it is that the step asked for. padding: of the texts.
-    waiting: layers that were entered and have not been coupled yet. sharing: what is shown of the references where not all of
-    it. masses: of each layer, how much generated rows attend to references, [S * M, h, w], where that is asked for.
+    layouts: of each chunk, its rows; without references where these are left out. views: of each chunk, what its rows see.
+    levels: where attention is coupled, empty outside the coupling's part of the schedule. terms: of each chunk, which of the
+    conditionings it is that the step asked for. padding: of the texts. waiting: layers that were entered and have not been
+    coupled yet. sharing: what is shown of the references where not all of it. masses: of each layer, how much generated rows
+    attend to references, [S * M, h, w], where that is asked for. pages: of each chunk, where its references are kept: a call
+    of references alone, which has no pictures to generate, writes them, others read them.
     """
 
-    layout: Layout
+    layouts: tuple[Layout, ...]
     views: tuple[coupling.View, ...]
     levels: frozenset[str]
     terms: tuple[int, ...] = ()
@@ -69,6 +77,7 @@ class SetCall:
     waiting: set[Layer] = field(default_factory=set)
     sharing: Sharing | None = None
     masses: list[torch.Tensor] = field(default_factory=list)
+    pages: tuple[Page | None, ...] = ()
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -81,7 +90,7 @@ class SetCall:
 
     def weigh(self, height: int, width: int, mass: torch.Tensor) -> None:
         """At a layer of ``height`` x ``width`` tokens: keep how much chunks attend to references, [chunks * S * M, L]."""
-        rows = self.layout.sets * self.layout.pictures
+        rows = self.layouts[0].sets * self.layouts[0].pictures
         if mass.shape[1] == height * width:  # Token Merging leaves fewer, which are nowhere
             self.masses.append(mass.unflatten(0, (-1, rows)).mean(dim=0).unflatten(1, (height, width)).float())
 
@@ -89,7 +98,7 @@ class SetCall:
         """After the call: the mean of `masses` on the latent grid, [S * M, h, w]; None if there are none."""
         if not self.masses:
             asked = self.sharing is not None and self.sharing.weighed and any(view.references for view in self.views)
-            if asked and self.levels and self.layout.references:
+            if asked and self.levels and self.layouts[0].references:
                 raise ValueError(
                     "JeDi: `color_match` needs a layer of self-attention that tells where the subject is, but other nodes merged "
                     "or replaced all of them at the chosen levels. Remove such a node (Token Merging, PAG), or set `color_match` "
@@ -108,7 +117,7 @@ class SetCall:
         plain = attention.attend
         if self.padding is not None:
             plain, cross = _without_padding, _everywhere(adapters, blocks, _without_padding)
-        if self.layout.references:
+        if self.layouts[0].references:
             cross = {**cross, **{key: partial(_adapt, adapter=cross[key], plain=plain) for key in adapters}}
             patches["middle_patch"] = [partial(_adapt_between, adapter=patch) for patch in patches.get("middle_patch", ())]
         replacing["attn2"] = cross
@@ -151,7 +160,7 @@ def _couple(q, k, v, extra_options, previous=None):
             return out
         previous = None
     if not wanted:
-        return _kernel(extra_options, previous)(q, k, v)
+        return _Kernel(extra_options, previous)(q, k, v)
     _check_rows(call, q, k)
     call.waiting.discard(_layer(extra_options))
     return _attend(call, q, k, v, extra_options, previous)
@@ -167,21 +176,21 @@ def _without_padding(q, k, v, extra_options, previous=None):
             f"JeDi: cross-attention got {len(q)} rows of queries, and {len(k)} of {k.shape[1]} tokens, but needs {rows} of "
             f"{padding.total}. Another node on the model changes texts or cuts pictures into tiles; remove it."
         )
-    attend = _kernel(extra_options, previous)
+    attend = _Kernel(extra_options, previous)
     return prompts.attend_to_own(q, k, v, padding.total, padding.groups, attend, whole=previous is not None)
 
 
 @torch.compiler.disable
 def _adapt(q, k, v, extra_options, adapter, plain):
     """A function for `attn2_replace`: an adapter is about pictures to generate, so that references see their caption alone."""
-    return _joined(extra_options[KEY].layout, adapter(q, k, v, extra_options), plain(q, k, v, extra_options))
+    return _joined(extra_options[KEY].layouts[0], adapter(q, k, v, extra_options), plain(q, k, v, extra_options))
 
 
 @torch.compiler.disable
 def _adapt_between(x, extra_options, adapter):
     """A function for `middle_patch`, which GLIGEN uses, as `_adapt`."""
     given = x.clone()  # an adapter may write into x
-    return _joined(extra_options[KEY].layout, adapter(x, extra_options), given)
+    return _joined(extra_options[KEY].layouts[0], adapter(x, extra_options), given)
 
 
 def _joined(layout: Layout, made: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
@@ -203,41 +212,62 @@ def _layer(extra_options: dict) -> Layer:
 
 
 def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tensor:
-    """Attention of a whole batch, [chunks * B, L, D]: chunks with one view share a kernel call."""
-    layout, outputs, start = call.layout, [], 0
-    for view, group in groupby(call.views):
+    """Attention of a whole batch, [chunks * B, L, D]: chunks with one view share a kernel call, but for those with a page."""
+    outputs, start, row = [], 0, 0
+    pages = call.pages or (None,) * len(call.views)
+    for (view, layout, page), group in groupby(zip(call.views, call.layouts, pages, strict=True)):
         chunks = len(list(group))
-        rows = slice(start * layout.rows, (start + chunks) * layout.rows)
+        rows = slice(row, row + chunks * layout.rows)
         part = (q[rows], k[rows], v[rows])
         cond_or_uncond = extra_options["cond_or_uncond"][start : start + chunks]
-        attend = _kernel({**extra_options, "cond_or_uncond": cond_or_uncond}, previous)
-        if call.sharing is not None and view.references:
-            height, width = extra_options["activations_shape"][-2:]
-            shown = call.sharing.at(height, width, q.device)
-            if previous is not None:
-                shown = _replaceable(shown, call.sharing)
-            weigh = partial(call.weigh, height, width) if view.share == 1 else None
-            outputs.append(coupling.couple_shared(view, *part, layout, extra_options["n_heads"], shown, attend, weigh))
+        attend = _Kernel({**extra_options, "cond_or_uncond": cond_or_uncond}, previous)
+        shown, weigh, heads = _shown(call, extra_options, q.device, previous), None, extra_options["n_heads"]
+        if view.share == 1:
+            weigh = partial(call.weigh, *extra_options["activations_shape"][-2:])
+        if page is not None and layout.pictures:
+            seen, (_, of_page) = page.read(_layer(extra_options), q), shown.kept
+            outputs.append(coupling.attend_shown(view, *part, layout.pictures, seen, heads, of_page, attend, weigh))
+        elif page is not None:
+            page.write(_layer(extra_options), shown, *part[1:], layout.references)
+            outputs.append(coupling.couple_given(view, *part, layout.references, attend))
+        elif call.sharing is not None and view.references and layout.references:
+            outputs.append(coupling.couple_shared(view, *part, layout, heads, shown, attend, weigh))
         else:
             outputs.append(coupling.couple_as(view, *part, layout.pictures, layout.references, attend))
-        start += chunks
+        start, row = start + chunks, rows.stop
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _kernel(extra_options: dict, previous) -> coupling.Attend:
+def _shown(call: SetCall, extra_options: dict, device: torch.device, previous) -> Shown:
+    """What this layer shows of references."""
+    if call.sharing is None:
+        return EVERYTHING
+    height, width = extra_options["activations_shape"][-2:]
+    shown = call.sharing.at(height, width, device)
+    return shown if previous is None else _replaceable(shown, call.sharing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kernel:
     """The host's own attention, as `CrossAttention.forward` calls it, or the replacement found before, which takes no bias."""
 
-    def attend(q, k, v, bias=None):
-        if previous is None:
-            return attention.attend(q, k, v, extra_options, bias)
+    extra_options: dict
+    previous: Callable | None
+
+    def __call__(self, q, k, v, bias=None):
+        if self.previous is None:
+            return attention.attend(q, k, v, self.extra_options, bias)
         if bias is not None:
             raise ValueError(
                 "JeDi: a strength other than 1 is not possible where another node replaced self-attention. Remove that node, or "
                 "set `strength`, `reference_strength` and that of Reference Pictures to 1."
             )
-        return previous(q, k, v, extra_options)[:, : q.shape[1]]  # PAG gives back v, in which own tokens come first
+        return self.previous(q, k, v, self.extra_options)[:, : q.shape[1]]  # PAG gives back v, in which own tokens come first
 
-    return attend
+    def with_sums(self, q, k, v):
+        if self.previous is not None or "optimized_attention_override" in self.extra_options:
+            return None
+        return attention.attend_with_sums(q, k, v, self.extra_options["n_heads"])
 
 
 def _replaceable(shown: Shown, sharing: Sharing) -> Shown:
@@ -251,7 +281,7 @@ def _replaceable(shown: Shown, sharing: Sharing) -> Shown:
 
 
 def _check_rows(call: SetCall, q: torch.Tensor, k: torch.Tensor) -> None:
-    expected = len(call.views) * call.layout.rows
+    expected = sum(layout.rows for layout in call.layouts)
     if q.shape[0] != expected or k.shape[0] != expected:
         raise ValueError(
             f"JeDi: self-attention got {q.shape[0]} rows of queries and {k.shape[0]} of keys, but needs {expected} of "

@@ -42,10 +42,10 @@ def _way(vae) -> tuple:
     network = getattr(vae, "first_stage_model", None)
     layers = network.modules() if isinstance(network, torch.nn.Module) else ()
     patches = getattr(getattr(vae, "patcher", None), "patches_uuid", None)
-    return (str(getattr(vae, "vae_dtype", "")), patches, *(_own(part) for part in (vae, *layers)))
+    return (str(getattr(vae, "vae_dtype", "")), patches, *(own(part) for part in (vae, *layers)))
 
 
-def _own(part: object) -> tuple[tuple[str, str], ...]:
+def own(part: object) -> tuple[tuple[str, str], ...]:
     """Texts and functions that were set on an object itself, by name."""
     return tuple(
         (name, value if isinstance(value, str) else getattr(value, "__qualname__", ""))

@@ -16,17 +16,21 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...host import unet
-from .. import guidance, settings
+from .. import guidance, settings, sharing
 from ..coupling import View
 from ..layout import JointSet
 from ..matching import match_colors
 from ..sharing import Sharing
-from . import attention, channels, checks, guiding, row_noise, tagging, windows
+from . import attention, bank, calls, channels, checks, guiding, row_noise, tagging, windows
+from .rows import Inputs, may_be_cut
 
 KEY = "same_subject_step"
 """Where a `Step` stands in the host's transformer options; also names the wrappers."""
 FULL = 1e-5
 """Share by which a run's first noise level may lie below the model's highest and still count as it; the host's own bound."""
+MEBIBYTE = 2**20
+RUN = "same_subject_run"
+"""Where a run's `bank.Run` stands there."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,15 @@ class Step:
     """Where in the schedule a step is: whether image guidance is active, and at which levels attention is coupled.
 
     attended: of each call, how much generated rows attended to references, [S * M, h, w], where that is asked for; NaN in rows
-    that the call was not about.
+    that the call was not about. sigma: its noise level. wrapped: whether another node calls the model in its own way. run:
+    where keys and values are kept.
     """
 
     guided: bool
     levels: frozenset[str]
+    sigma: float
+    wrapped: bool = False
+    run: bank.Run | None = None
     attended: list[torch.Tensor] = field(default_factory=list)
 
 
@@ -72,14 +80,14 @@ class JointSampling:
         one, chosen = self.joint_set, self.settings.options
         strengths = one.strengths or (1.0,) * one.layout.references
         factor = self.settings.strength * chosen.reference_strength
-        sharing = Sharing(
+        found = Sharing(
             one.layout.references,
             one.shown_masks() if chosen.subject_masks != settings.OFF else None,
             tuple(factor * strength for strength in strengths),
             one.where,
             chosen.color_match > 0,
         )
-        return None if sharing.plain and chosen.style_fidelity == 1 else sharing
+        return None if found.plain and chosen.style_fidelity == 1 else found
 
     @property
     def _amounts(self) -> tuple[float, ...]:
@@ -115,6 +123,9 @@ class JointSampling:
         if denoise_mask is None and self._all_is_made(guider.model_patcher, noise, sigmas):
             latent_image = latent_image.clone()
             latent_image[self.joint_set.made_rows] = 0
+        kept = bank.begin(guider.model_patcher.model, self.settings.options.bank * MEBIBYTE)
+        options = guider.model_options.get("transformer_options", {})
+        guider.model_options = {**guider.model_options, "transformer_options": {**options, RUN: kept}}
         noise = noise.clone()
         noise[held.rows] = held.noise.to(noise)
         if self.settings.step_noise == settings.EACH_PICTURE:
@@ -148,7 +159,9 @@ class JointSampling:
         model, mode, image_scale = guider.inner_model, self.settings.mode, self.settings.image_scale
         step = self._step(model.model_sampling, float(timestep.max()))
         options = dict(model_options or {})
-        options["transformer_options"] = {**options.get("transformer_options", {}), KEY: step}
+        given = options.get("transformer_options", {})
+        step = replace(step, wrapped=options.get("model_function_wrapper") is not None, run=given.get(RUN))
+        options["transformer_options"] = {**given, KEY: step}
         if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
             options = guiding.three_terms(options, guider.conds[tagging.PARTIAL], mode, image_scale)
         denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
@@ -167,7 +180,7 @@ class JointSampling:
 
         options = self.settings.options
         coupled = within(options.coupling_start, options.coupling_end)
-        return Step(within(self.settings.start, self.settings.end), options.levels if coupled else frozenset())
+        return Step(within(self.settings.start, self.settings.end), options.levels if coupled else frozenset(), sigma)
 
     def _replaced(self, model, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """``x``, chunks of B rows, with what is held, forward-diffused (x0 + sigma * epsilon), in its rows."""
@@ -185,9 +198,9 @@ class JointSampling:
 
         The references are put in again because some guidance (SAG) calls the model on an x of its own.
         """
-        options, layout = dict(transformer_options or {}), self.joint_set.layout
+        options, layout, model = dict(transformer_options or {}), self.joint_set.layout, executor.class_obj
         some = windows.rows_of_call(options, kwargs.get(tagging.TAG), layout)
-        step = options.pop(KEY, None)
+        step, _ = options.pop(KEY, None), options.pop(RUN, None)
         if step is not None and some is not None:
             part, kwargs = replace(self, joint_set=self.joint_set.of_rows(some)), windows.renumbered(kwargs, some)
             options[KEY] = its = replace(step, attended=[])
@@ -201,32 +214,35 @@ class JointSampling:
         tagging.check_whole(tags, tuple(x.shape[1:]), tuple(self.joint_set.references.shape[1:]))
         literal = self.settings.options.null_references == settings.LITERAL
         views = tuple(self._view(flag and not literal) for flag in null)
-        padding = attention.Padding.of(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn)
+        own = attention.lengths(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn.shape[1])
         terms = tuple(options["cond_or_uncond"])
         if step.guided and self.settings.mode in guidance.THREE_TERMS:
             options["cond_or_uncond"] = guiding.numbers(options["cond_or_uncond"], self.settings.mode)
-        call = attention.SetCall(
-            layout,
-            views,
-            step.levels,
-            terms,
-            padding,
-            sharing=self._sharing,
-        )
-        if x.shape[1:] == self.joint_set.references.shape[1:]:
+        whole_pictures = x.shape[1:] == self.joint_set.references.shape[1:]
+        if whole_pictures:
             rows = [chunk * layout.rows + row for chunk in range(x.shape[0] // layout.rows) for row in layout.reference_rows]
             t = t.clone()
-            t[rows] *= self.settings.options.reference_noise
-            x = self._replaced(executor.class_obj, x, t)
+            t[rows] = self._shown_level(t[rows])
+            x = self._replaced(model, x, t)
         if self.channel_order is not None:
             c_concat = channels.without_references(c_concat, null, self.channel_order, literal, layout.reference_rows)
-        control = self._for_generated_rows(control)
-        out = executor(x, t, c_concat, c_crossattn, control, call.installed(options, self.blocks), **kwargs)
-        call.check()
-        mass = call.attended(x.shape[-2:])
+        about = attention.SetCall((layout,) * len(views), views, step.levels, terms, sharing=self._sharing)
+        inputs = Inputs(x, t, c_concat, c_crossattn, kwargs)
+        call = calls.Call(executor, inputs, own, about, options, self.blocks)
+        if layout.references and whole_pictures and not control and not step.wrapped and may_be_cut(model, options, KEY, inputs):
+            clean = model.process_latent_in(self.joint_set.reference_latents().to(x))
+            out = call.on_seen_rows(step.run, float(self._shown_level(torch.tensor(step.sigma))), clean)
+        else:
+            out = call.on_every_row(self._for_generated_rows(control))
+        mass = about.attended(x.shape[-2:])
         if mass is not None:
             step.attended.append(mass)
         return out
+
+    def _shown_level(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The noise levels of references where the pictures' are ``sigma``."""
+        chosen = self.settings.options
+        return sharing.at_levels(sigma * chosen.reference_noise, chosen.reference_levels)
 
     def _for_generated_rows(self, control):
         """A ControlNet's residuals without those on reference rows: its hint is about pictures to generate."""

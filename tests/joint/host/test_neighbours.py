@@ -496,7 +496,7 @@ def test_every_resolution_of_a_unet_has_its_level(size, levels):
     from same_subject.nodes.joint.host.attention import SetCall
     from same_subject.nodes.joint.settings import LEVELS
 
-    call, found = SetCall(case().layout, (View(),), frozenset(LEVELS)), []
+    call, found = SetCall((case().layout,), (View(),), frozenset(LEVELS)), []
     layer = torch.zeros(1, 1, *size)
     halve = torch.nn.Conv2d(1, 1, 3, stride=2, padding=1)  # the UNet's own way to halve
     for _ in range(levels):
