@@ -522,6 +522,43 @@ class JeDiOptions(io.ComfyNode):
                     tooltip="How many noise levels the references take over the schedule: 0 one at every step. With 2 or 3 a "
                     "bank is many times smaller, at a small loss of likeness.",
                 ),
+                *(
+                    io.Float.Input(
+                        name,
+                        default=1.0,
+                        min=0.0,
+                        max=20.0,
+                        step=0.05,
+                        optional=True,
+                        advanced=True,
+                        tooltip=f"Multiplies the strength of references {when}.",
+                    )
+                    for name, when in (
+                        ("strength_start", "at the start of the schedule"),
+                        ("strength_end", "at its end; between, it goes from one to the other"),
+                    )
+                ),
+                io.Combo.Input(
+                    "strength_curve",
+                    options=list(settings.CURVES),
+                    default=settings.LINEAR,
+                    optional=True,
+                    advanced=True,
+                    tooltip="When the strength goes from strength_start to strength_end: evenly, mostly early, or mostly late.",
+                ),
+                *(
+                    io.Float.Input(
+                        f"strength_{level}",
+                        default=1.0,
+                        min=0.0,
+                        max=20.0,
+                        step=0.05,
+                        optional=True,
+                        advanced=True,
+                        tooltip=f"Multiplies the strength of references here. {levels[level]}",
+                    )
+                    for level in settings.LEVELS
+                ),
             ],
             outputs=[sockets.Options.Output(display_name="options", tooltip="For JeDi.")],
         )
@@ -547,8 +584,11 @@ class JeDiOptions(io.ComfyNode):
     ) -> io.NodeOutput:
         wanted = zip(settings.LEVELS, (full, half, quarter, eighth), strict=True)
         levels = frozenset(level for level, chosen in wanted if chosen)
+        strengths = tuple(without_training.pop(f"strength_{level}", 1.0) for level in settings.LEVELS)
         forms = reference_attention, null_references, channel_order
-        return io.NodeOutput(settings.Options(coupling_start, coupling_end, levels, *forms, **without_training))
+        return io.NodeOutput(
+            settings.Options(coupling_start, coupling_end, levels, *forms, **without_training, level_strengths=strengths)
+        )
 
 
 class ApplyJeDi(io.ComfyNode):

@@ -14,6 +14,9 @@ REFERENCE_ATTENTIONS = (ALL_PICTURES, REFERENCES_ONLY, ITSELF_ONLY)
 ISOLATED, LITERAL = "isolated", "literal"
 AUTO = "auto"
 OFF, GIVEN = "off", "given"
+LINEAR, EARLY, LATE = "linear", "early", "late"
+CURVES = (LINEAR, EARLY, LATE)
+"""When a strength that changes over the schedule does most of that: evenly, at first, or at last."""
 MASKS = (OFF, GIVEN, AUTO)
 """Whether a reference shows only its subject: not at all, where a mask was given, or always, with masks found by the model."""
 PAPER = "paper"
@@ -51,8 +54,23 @@ class Options:
     reference_noise: float = 1.0
     style_fidelity: float = 1.0
     color_match: float = 0.0
+    strength_start: float = 1.0
+    strength_end: float = 1.0
+    strength_curve: str = LINEAR
+    level_strengths: tuple[float, ...] = (1.0,) * len(LEVELS)
     bank: int = 0
     reference_levels: int = 0
+
+    @property
+    def steady(self) -> bool:
+        """Whether references have one strength at all steps and levels."""
+        return {self.strength_start, self.strength_end, *self.level_strengths} == {1.0}
+
+    def strengths_at(self, share: float) -> dict[str, float]:
+        """Of each level, by how much references' strengths are multiplied at a ``share`` of the schedule."""
+        gone = {LINEAR: share, EARLY: 1 - (1 - share) ** 2, LATE: share**2}[self.strength_curve]
+        factor = self.strength_start + (self.strength_end - self.strength_start) * gone
+        return {level: factor * own for level, own in zip(LEVELS, self.level_strengths, strict=True)}
 
 
 TRAINING_FREE = Options(

@@ -70,6 +70,17 @@ class Shown:
             entries.append(tuple(replace(group, keys=_positions(group.keys, union)) for group in groups))
         return tuple(unions), replace(self, groups=tuple(entries))
 
+    def times(self, factor: float, device: torch.device) -> Shown:
+        """This with every strength multiplied; the same tokens stay shown, for nothing if the factor is 0."""
+        more = math.log(factor) if factor else -math.inf
+
+        def multiplied(group: Group) -> Group:
+            runs = tuple((count, value + more) for count, value in group.runs)
+            biases = [torch.full((count,), value, device=device) for count, value in runs]
+            return replace(group, bias=torch.cat(biases), runs=runs) if runs else group
+
+        return replace(self, groups=tuple(tuple(multiplied(group) for group in groups) for groups in self.groups))
+
 
 EVERYTHING = Shown(((Group(),),))
 """Every token everywhere, at strength 1."""
@@ -106,13 +117,16 @@ class Sharing:
         one = not self.weighed and all(strength == 1 for strength in self.strengths)
         return one and self.masks is None and self.where is None
 
-    def at(self, height: int, width: int, device: torch.device) -> Shown:
-        """What is shown at a layer of ``height`` x ``width`` tokens."""
-        key = (height, width, device)
+    def at(self, height: int, width: int, device: torch.device, factor: float = 1.0) -> Shown:
+        """What is shown at a layer of ``height`` x ``width`` tokens, with all strengths multiplied by a factor."""
+        key = (height, width, device, factor)
         if key not in self._known:
-            sets = self._inside(height, width)
-            groups = tuple(self._of_set(shown, height, width, device) for shown in sets)
-            self._known[key] = Shown(groups, self.weighed)
+            if factor != 1:
+                self._known[key] = self.at(height, width, device).times(factor, device)
+            else:
+                sets = self._inside(height, width)
+                groups = tuple(self._of_set(shown, height, width, device) for shown in sets)
+                self._known[key] = Shown(groups, self.weighed)
         return self._known[key]
 
     def subjects(self, references: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from same_subject.nodes.demo.nodes import LoadDemoModel
 from same_subject.nodes.identity.host import face_analysis
 from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.joint.host import sets as joint_sets
+from same_subject.nodes.joint.host import subject_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.nodes.joint.references import Reference
 from same_subject.tests.server import graphs
@@ -46,6 +47,7 @@ def demo(tmp_path_factory):
 def extension(demo):
     concept_files.register()
     identity_files.register()
+    subject_files.register()
     return asyncio.run(same_subject.comfy_entrypoint())
 
 
@@ -69,6 +71,8 @@ def test_the_pack_lists_its_nodes(extension):
     assert list(schemas(extension)) == [
         "JediDemoLoader",
         "JediReferences",
+        "JediSaveSubject",
+        "JediLoadSubject",
         "JediJointSet",
         "JediOptions",
         "JediApply",

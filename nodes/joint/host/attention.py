@@ -66,7 +66,8 @@ class SetCall:
     conditionings it is that the step asked for. padding: of the texts. waiting: layers that were entered and have not been
     coupled yet. sharing: what is shown of the references where not all of it. masses: of each layer, how much generated rows
     attend to references, [S * M, h, w], where that is asked for. pages: of each chunk, where its references are kept: a call
-    of references alone, which has no pictures to generate, writes them, others read them.
+    of references alone, which has no pictures to generate, writes them, others read them. strengths: of levels, by how much
+    references' strengths are multiplied there.
     """
 
     layouts: tuple[Layout, ...]
@@ -78,6 +79,7 @@ class SetCall:
     sharing: Sharing | None = None
     masses: list[torch.Tensor] = field(default_factory=list)
     pages: tuple[Page | None, ...] = ()
+    strengths: dict[str, float] = field(default_factory=dict)
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -243,7 +245,7 @@ def _shown(call: SetCall, extra_options: dict, device: torch.device, previous) -
     if call.sharing is None:
         return EVERYTHING
     height, width = extra_options["activations_shape"][-2:]
-    shown = call.sharing.at(height, width, device)
+    shown = call.sharing.at(height, width, device, call.strengths.get(call.level(extra_options), 1.0))
     return shown if previous is None else _replaceable(shown, call.sharing)
 
 

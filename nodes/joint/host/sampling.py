@@ -39,7 +39,7 @@ class Step:
 
     attended: of each call, how much generated rows attended to references, [S * M, h, w], where that is asked for; NaN in rows
     that the call was not about. sigma: its noise level. wrapped: whether another node calls the model in its own way. run:
-    where keys and values are kept.
+    where keys and values are kept. strengths: of levels, by how much references' strengths are multiplied.
     """
 
     guided: bool
@@ -48,6 +48,7 @@ class Step:
     wrapped: bool = False
     run: bank.Run | None = None
     attended: list[torch.Tensor] = field(default_factory=list)
+    strengths: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class JointSampling:
             one.where,
             chosen.color_match > 0,
         )
-        return None if found.plain and chosen.style_fidelity == 1 else found
+        return None if found.plain and chosen.style_fidelity == 1 and chosen.steady else found
 
     @property
     def _amounts(self) -> tuple[float, ...]:
@@ -180,7 +181,9 @@ class JointSampling:
 
         options = self.settings.options
         coupled = within(options.coupling_start, options.coupling_end)
-        return Step(within(self.settings.start, self.settings.end), options.levels if coupled else frozenset(), sigma)
+        strengths = {} if options.steady else options.strengths_at(_share(sampling, sigma))
+        levels = options.levels if coupled else frozenset()
+        return Step(within(self.settings.start, self.settings.end), levels, sigma, strengths=strengths)
 
     def _replaced(self, model, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """``x``, chunks of B rows, with what is held, forward-diffused (x0 + sigma * epsilon), in its rows."""
@@ -226,7 +229,9 @@ class JointSampling:
             x = self._replaced(model, x, t)
         if self.channel_order is not None:
             c_concat = channels.without_references(c_concat, null, self.channel_order, literal, layout.reference_rows)
-        about = attention.SetCall((layout,) * len(views), views, step.levels, terms, sharing=self._sharing)
+        about = attention.SetCall(
+            (layout,) * len(views), views, step.levels, terms, sharing=self._sharing, strengths=step.strengths
+        )
         inputs = Inputs(x, t, c_concat, c_crossattn, kwargs)
         call = calls.Call(executor, inputs, own, about, options, self.blocks)
         if layout.references and whole_pictures and not control and not step.wrapped and may_be_cut(model, options, KEY, inputs):
@@ -258,3 +263,12 @@ class JointSampling:
             return residual * acts.repeat(residual.shape[0] // layout.rows).to(residual)[:, None, None, None]
 
         return {group: [masked(residual) for residual in residuals] for group, residuals in control.items()}
+
+
+def _share(sampling, sigma: float) -> float:
+    """The share of the schedule, 0 to 1, at which a host's model sampling is at noise level ``sigma``; found by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(16):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sampling.percent_to_sigma(middle) > sigma else (low, middle)
+    return (low + high) / 2

@@ -78,6 +78,31 @@ def test_strength_counts_a_reference_as_if_it_were_there_as_often(unets, number)
     assert gap(painted(unets[4], once, **alone), expected) > VISIBLE / 2
 
 
+def test_strengths_of_steps_and_levels_multiply_the_others(unets):
+    one, alone = case(), {"reference_attention": settings.ITSELF_ONLY}
+    plain, twice, none = (painted(unets[4], one, strength, **alone) for strength in (1.0, 2.0, 0.0))
+    assert gap(painted(unets[4], one, strength_start=2.0, strength_end=2.0, **alone), twice) < ROUNDING
+    assert gap(painted(unets[4], one, strength_start=0.0, strength_end=0.0, **alone), none) < ROUNDING
+    assert gap(painted(unets[4], one, level_strengths=(2.0,) * 4, **alone), twice) < ROUNDING
+    assert gap(painted(unets[4], one, 4.0, level_strengths=(0.5,) * 4, **alone), twice) < ROUNDING
+    assert gap(twice, plain) > VISIBLE / 2 and gap(none, plain) > VISIBLE / 2
+    for part in (
+        {"strength_start": 0.0},
+        {"strength_start": 0.0, "strength_end": 4.0},
+        {"level_strengths": (0.0, 1.0, 1.0, 1.0)},
+    ):
+        assert min(gap(painted(unets[4], one, **part, **alone), other) for other in (plain, none)) > VISIBLE / 10
+
+
+def test_a_strength_of_zero_at_some_levels_equals_no_coupling_there(unets):
+    """References that see only themselves: what is not coupled is what is coupled to nothing, with one picture a set."""
+    one = case(generated=1, prompts=["a"])
+    alone = {"reference_attention": settings.ITSELF_ONLY}
+    expected = painted(unets[4], one, levels=frozenset({"half", "quarter", "eighth"}), **alone)
+    assert gap(painted(unets[4], one, level_strengths=(0.0, 1.0, 1.0, 1.0), **alone), expected) < ROUNDING
+    assert gap(painted(unets[4], one, **alone), expected) > VISIBLE / 2
+
+
 def test_masks_act_only_where_they_are_asked_for(unets):
     one = case(sets=2)
     masked = shown(one, masks=halves(2)["masks"])
