@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from .scenes import Setting
 
 HELD_OUT = 30_000_000
 """Seed of the held-out scenes."""
+TWO_SHAPES = 31_000_000
+"""Seed of those of two shapes."""
 CFG = 3.0
 STRENGTH = 1.0
 GROW, FEATHER = 3, 0.5
@@ -42,6 +44,29 @@ MOST_TRIES = 5
 def held_out(number: int) -> HeldOut:
     """Two subjects of one shape, wanted left and right; a view of each."""
     return draw(HELD_OUT, number, [0, 1], lambda shape, scene: world.pair_caption(shape, shape, scene))
+
+
+def of_two_shapes(number: int) -> HeldOut:
+    """The same with a second subject of the next shape; its `phrase` has a line for each, its distractors are halves of each."""
+    shape, scene = world.take_turns(number)
+    beside = (shape + 1) % len(world.SHAPES)
+
+    def drawn(first_seed: int, number: int) -> HeldOut:
+        return draw(first_seed, number, [0], lambda *_: world.pair_caption(shape, beside, scene))
+
+    first, second = drawn(TWO_SHAPES, number), drawn(TWO_SHAPES + 500_000, number - shape + beside)
+
+    def of_both(name: str) -> torch.Tensor:
+        mine, others = getattr(first, name), getattr(second, name)
+        return torch.cat((mine[:1], others[:1], mine[1:], others[1:]))
+
+    return HeldOut(
+        captions=[*first.captions, *second.captions],
+        prompt=first.prompt,
+        phrase=f"{first.phrase}\n{second.phrase}",
+        scene=scene,
+        **{name: of_both(name) for name in ("views", "view_masks", "candidates", "masks")},
+    )
 
 
 class Painter:
@@ -70,7 +95,10 @@ class Painter:
         """Seed, picture and concepts of the first base picture that shows both subjects; None if none does."""
         for seed in range(first_seed, first_seed + MOST_TRIES):
             picture = self.sample(self.model, pair.prompt, seed)
-            names, rule = phrases.split("\n".join([pair.phrase] * 2)), choosing.Rule(order=choosing.LEFT_TO_RIGHT)
+            names, rule = (
+                phrases.split("\n".join((pair.phrase.splitlines() * 2)[:2])),
+                choosing.Rule(order=choosing.LEFT_TO_RIGHT),
+            )
             try:
                 found = finding.find(self.finder, picture, names, rule, detection.Thresholds())
                 concepts = finding.cut_out(found, Finish(GROW, BY_SCORE, FEATHER))
@@ -90,19 +118,23 @@ class Painter:
             mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
             model = applying.add_to_model(model, self.adapter, identity, STRENGTH, mask=mask)
         if setting.references:
-            return self.from_references(pair, seed, concepts)
+            return self.from_references(pair, seed, concepts, setting.words)
         if setting.branches:
             chain = tuple(Branch(self.text(pair.prompt), self.text("")) for _ in identities)
             model = Scene(chain, concepts, setting.branches, setting.last_steps, FEATHER).install(model)
         return self.sample(model, pair.prompt, seed)
 
-    def from_references(self, pair: HeldOut, seed: int, concepts) -> torch.Tensor:
-        """The scene [1, H, W, 3] as one picture of a joint set, each subject's reference acting inside its own mask."""
+    def from_references(self, pair: HeldOut, seed: int, concepts, words: bool) -> torch.Tensor:
+        """The scene [1, H, W, 3] as one picture of a joint set, each subject's reference acting inside its own mask.
+
+        words: or where the model finds its word.
+        """
         views = zip(pair.views, pair.captions, pair.view_masks, concepts.masks[0], strict=True)
         shown: tuple = ()
         for view, caption, mask, where in views:
             picture, masks = [view.movedim(0, -1)], [mask[0]]
-            shown += references.gather(picture, masks, [caption], "pad", "grey", True, where=[where])
+            place = {"by_word": True} if words else {"where": [where]}
+            shown += references.gather(picture, masks, [caption], "pad", "grey", True, **place)
         one = sets.prepare(self.clip, self.vae, shown, [pair.prompt], "", 1, 2 * SIDE, SIDE)
         options = replace(sets.best_options(self.model, 1), subject_masks=settings.GIVEN)
         model = sets.apply(self.model, one.joint_set, settings.Settings(options=options))
@@ -119,7 +151,9 @@ class Scorer:
 
     def __init__(self, judge: judges.Judge, pair: HeldOut, base: torch.Tensor, concepts):
         self.judge, self.pair = judge, pair
-        self.bank = judge.embed(pair.candidates, pair.masks)
+        bank = judge.embed(pair.candidates, pair.masks)
+        others = bank[2:].chunk(2) if "\n" in pair.phrase else [bank[2:]] * 2
+        self.banks = [torch.cat((bank[subject : subject + 1], others[subject])) for subject in (0, 1)]
         self.masks = [mask[None, None] for mask in concepts.masks[0]]
         self.edges = [edge(mask[0, 0]) for mask in self.masks]
         self.before = self.steps(base)
@@ -134,8 +168,7 @@ class Scorer:
             square, inside = around(seen, box), around(mask, box)
             embedding = self.judge.embed(square, self.judge.mask(square) * (inside > 0.5))
             for subject in (0, 1):
-                bank = torch.cat((self.bank[subject : subject + 1], self.bank[2:]))
-                hit = float(int((embedding @ bank.T).argmax()) == 0)
+                hit = float(int((embedding @ self.banks[subject].T).argmax()) == 0)
                 (own if subject == number else other).append(hit)
         halves = torch.cat((seen[..., :SIDE], seen[..., SIDE:]))
         scenes = (self.judge.scenes(halves).argmax(dim=1) == self.pair.scene).float().mean()
@@ -161,14 +194,21 @@ def edge(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.inference_mode()
-def run(chosen: dict[str, Setting], numbers: Iterable[int], steps: int, output: Path | None, pictures: Path | None) -> None:
-    """Measure the ``chosen`` settings on scenes ``numbers``; print a table, write rows to ``output``."""
+def run(
+    chosen: dict[str, Setting],
+    numbers: Iterable[int],
+    steps: int,
+    output: Path | None,
+    pictures: Path | None,
+    drawn: Callable[[int], HeldOut] = held_out,
+) -> None:
+    """Measure the ``chosen`` settings on scenes ``numbers``, as they are ``drawn``; print a table, write rows to ``output``."""
     judge, painter = judges.load(), Painter(steps)
     scores: dict[str, list[dict]] = {name: [] for name in chosen}
     seconds = dict.fromkeys(chosen, 0.0)
     missing = 0
     for number in numbers:
-        pair = held_out(number)
+        pair = drawn(number)
         base = painter.base(pair, HELD_OUT + 100 * number)
         if base is None:
             missing += 1

@@ -28,7 +28,8 @@ class Setting:
     """How two identities come into one picture.
 
     branches: a branch each, in this mode of Concept Scene; else both on one model. masked: each only inside its mask.
-    identities: by the adapter. references: without it, as references of one joint set, each inside its mask.
+    identities: by the adapter. references: without it, as references of one joint set, each inside its mask, or, with
+    ``words``, each where its word is found.
     """
 
     branches: str | None = None
@@ -36,6 +37,7 @@ class Setting:
     masked: bool = True
     identities: bool = True
     references: bool = False
+    words: bool = False
 
 
 SETTINGS = {
@@ -46,6 +48,7 @@ SETTINGS = {
     "without masks": Setting(masked=False),
     "no identities": Setting(identities=False),
     "joint set, masks": Setting(identities=False, references=True),
+    "joint set, words": Setting(identities=False, references=True, words=True),
 }
 
 
@@ -56,14 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--comfyui", help="folder of a ComfyUI to use; default: found or installed")
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first scene")
-    parser.add_argument("--settings", default=";".join(SETTINGS), help="separated by semicolons: " + "; ".join(SETTINGS))
+    parser.add_argument("--settings", help="separated by semicolons: " + "; ".join(SETTINGS))
+    parser.add_argument("--two-shapes", action="store_true", help="subjects of two shapes, which words can tell apart")
     parser.add_argument("--steps", type=int, default=12, help="sampling steps (euler, karras)")
     parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
     parser.add_argument("--pictures", type=Path, help="also save each scene's pictures to this folder")
     options = parser.parse_args(arguments)
-    names = options.settings.split(";")
+    named = [name for name, setting in SETTINGS.items() if options.two_shapes or not setting.words]
+    names = options.settings.split(";") if options.settings else named
     if unknown := [name for name in names if name not in SETTINGS]:
         parser.error(f"unknown setting {unknown[0]!r}; choose from {'; '.join(SETTINGS)}")
+    if not options.two_shapes and any(SETTINGS[name].words for name in names):
+        parser.error("places by words need --two-shapes: one word cannot tell two subjects apart")
     if options.scenes < 1:
         parser.error("--scenes must be at least 1")
     pack.enter_host(hosts.enter(options.comfyui, __file__, arguments).root)
@@ -71,7 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     numbers = range(options.first, options.first + options.scenes)
     chosen = {name: SETTINGS[name] for name in names}
-    measure_scenes.run(chosen, numbers, options.steps, options.output, options.pictures)
+    drawn = measure_scenes.of_two_shapes if options.two_shapes else measure_scenes.held_out
+    measure_scenes.run(chosen, numbers, options.steps, options.output, options.pictures, drawn)
     return 0
 
 

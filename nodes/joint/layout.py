@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from .places import Words
+
 MOST_PICTURES = 64
 """Most pictures to generate in a set; noise indices of set s start at s * MOST_PICTURES."""
 
@@ -105,6 +107,7 @@ class JointSet:
     reference and set, [S, R, C, h, w]. key: names this set in its conditioning, so that another
     set's conditioning is noticed. masks: the subject of each reference on the latent
     grid, [h, w], None where it is not known. strengths, where: see `sharing.Sharing`. named: what the references' texts say.
+    words: of subjects whose place is found while sampling, or None.
     start: clean latents that the pictures begin from, [S * M, C, h, w], or None for noise alone. known: rows of pictures that
     are finished and stay what they are in ``start``; known_noise: the epsilon of each, [len(known), C, h, w].
     """
@@ -120,6 +123,7 @@ class JointSet:
     start: torch.Tensor | None = None
     known: tuple[int, ...] = ()
     known_noise: torch.Tensor | None = None
+    words: Words | None = None
 
     @functools.cached_property
     def held(self) -> Held:
@@ -172,7 +176,8 @@ class JointSet:
             references=torch.stack(list(of_sets(self.references))) if layout.references else self.references,
             noise=self.noise[numbers],
             masks=tuple(of_sets(self.masks)),
-            where=None if self.where is None else self.where[:, shown],
+            where=None if self.where is None else torch.stack(list(of_sets(self.where[:, shown]))),
+            words=None if self.words is None else self.words.of_pictures(shown),
             start=None if self.start is None else self.start[begun],
             known=tuple(place for place, row in enumerate(rows) if row in known),
             known_noise=self.known_noise[list(known.values())] if known and self.known_noise is not None else None,

@@ -34,7 +34,7 @@ def match_colors(
     outcome = pictures.clone()
     for number, (picture, subject) in enumerate(zip(outcome, made, strict=True)):
         one, position = divmod(number, len(pictures) // sets)
-        for where, members in sharing.acting(position):
+        for where, members in sharing.acting(one, position):
             members = [member for member in members if amounts[member]]
             if not members:
                 continue

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..host import inputs, sockets, weights
-from . import guidance, layout, picking, prompts, references, settings, starting
+from . import guidance, layout, picking, places, prompts, references, settings, starting
 from .host import sets as joint_sets
 from .host import subject_files
 
@@ -106,6 +106,14 @@ class ReferencePictures(io.ComfyNode):
                     tooltip="White on the part of the generated pictures where this subject is: one mask for all, or one a "
                     "picture. With it, two subjects share a set, each in its place.",
                 ),
+                io.Combo.Input(
+                    "place",
+                    options=list(places.PLACES),
+                    default=places.AS_GIVEN,
+                    optional=True,
+                    tooltip="Where this subject is in the generated pictures: as given by where, or found while sampling by its "
+                    "word, which every prompt then needs to hold.",
+                ),
             ],
             outputs=[
                 sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")
@@ -127,14 +135,16 @@ class ReferencePictures(io.ComfyNode):
         subject="",
         strength=1.0,
         where=None,
+        place=places.AS_GIVEN,
     ) -> io.NodeOutput:
         pictures = references.unbatch_pictures(batch for batch in images.values() if batch is not None)
         given = references.unbatch_masks(batch for batch in (masks or {}).values() if batch is not None)
         given = [1 - mask for mask in given] if invert_masks else given
         captions = prompts.split_captions(captions, len(pictures))
         acting = references.unbatch_masks([] if where is None else [where], "where")
+        by_word = place == places.BY_WORD
         gathered = references.gather(
-            pictures, given, captions, fit, background, keep_background, subject.strip(), strength, acting
+            pictures, given, captions, fit, background, keep_background, subject.strip(), strength, acting, by_word
         )
         return io.NodeOutput((*previous, *gathered))
 

@@ -18,6 +18,10 @@ FAINTEST = 0.5 / 255
 """A mask below this everywhere shows nothing of a picture in 8 bits."""
 
 
+class Subject:
+    """Is shown by the references that were gathered together, and told from other subjects by its identity alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """One picture of the subject: [H, W, 3] in 0..1, its caption, and how to bring it to another size.
@@ -25,7 +29,8 @@ class Reference:
     fit: one of FITS. background: the grey level in 0..1 that padding is filled with. mask: where the subject is, [H, W] of the
     picture's size, or None if that is not known. subject: its word in the caption, or nothing. strength: how often each of its
     tokens counts in attention. where: on which part of generated pictures it acts, [P, height, width] of any size, one mask
-    for all of them or one each; None is everywhere.
+    for all of them or one each; None is everywhere. by_word: the subject whose place on generated pictures is found by its word
+    in their prompts; None if it is not.
     """
 
     picture: torch.Tensor
@@ -36,6 +41,7 @@ class Reference:
     subject: str = ""
     strength: float = 1.0
     where: torch.Tensor | None = None
+    by_word: Subject | None = None
 
     def fitted(self, width: int, height: int) -> torch.Tensor:
         """This picture as [height, width, 3].
@@ -177,6 +183,7 @@ def gather(
     subject: str = "",
     strength: float = 1.0,
     where: Sequence[torch.Tensor] = (),
+    by_word: bool = False,
 ) -> tuple[Reference, ...]:
     """References from pictures [H, W, 1, 3 or 4] in 0..1, as many captions, and no masks, one or as many.
 
@@ -191,7 +198,7 @@ def gather(
             f"Reference Pictures: {len(masks)} masks were given for {count} pictures, but needs none, 1 or {count}. "
             "Connect one mask a picture, in the order of the pictures, or one mask batch."
         )
-    level = BACKGROUNDS[background]
+    level, whose = BACKGROUNDS[background], Subject() if by_word else None
     gathered = []
     for number, picture in enumerate(pictures):
         alpha = picture[..., 3] if picture.shape[-1] == 4 else None
@@ -203,7 +210,7 @@ def gather(
         for shown in [] if keep_background else given:
             colour = blank(colour, shown, level)
         both = math.prod(_resize_mask(shown, picture) for shown in given) if given else None
-        gathered.append(Reference(colour, captions[number], fit, level, both, subject, strength, _stack(where)))
+        gathered.append(Reference(colour, captions[number], fit, level, both, subject, strength, _stack(where), whose))
     return tuple(gathered)
 
 

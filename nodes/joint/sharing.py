@@ -92,7 +92,7 @@ class Sharing:
 
     masks: the subject of each reference on the latent grid, [R, h, w] for every set, or [S * R, h, w], in 0..1; None shows all.
     strengths: of each reference, 0 leaves it out, 1 is plain attention. where: on which part of the generated pictures each
-    reference acts, [R, M, h, w] in 0..1; None is everywhere. weighed: see `Shown`.
+    reference acts, [R, M, h, w] for every set, or [S * R, M, h, w], in 0..1; None is everywhere. weighed: see `Shown`.
     """
 
     references: int
@@ -124,8 +124,10 @@ class Sharing:
             if factor != 1:
                 self._known[key] = self.at(height, width, device).times(factor, device)
             else:
-                sets = self._inside(height, width)
-                groups = tuple(self._of_set(shown, height, width, device) for shown in sets)
+                masks, acts = self._inside(height, width), self._acting(height, width)
+                sets = max(len(masks), len(acts))
+                pairs = zip(masks * (sets // len(masks)), acts * (sets // len(acts)), strict=True)
+                groups = tuple(self._of_set(shown, act, device) for shown, act in pairs)
                 self._known[key] = Shown(groups, self.weighed)
         return self._known[key]
 
@@ -135,11 +137,15 @@ class Sharing:
         masks = references.new_ones(self.references, *shape) if self.masks is None else self.masks.to(references)
         return (masks > 0.5).unflatten(0, (-1, self.references)).expand(sets, -1, -1, -1)
 
-    def acting(self, picture: int) -> list[tuple[torch.Tensor | None, list[int]]]:
-        """The parts [h, w] of a picture to generate, counted from 0, with positions of the references that act there alike."""
+    def acting(self, number: int, picture: int) -> list[tuple[torch.Tensor | None, list[int]]]:
+        """The parts [h, w] of a ``picture`` of set ``number``, with positions of the references that act there alike.
+
+        Both count from 0.
+        """
         if self.where is None:
             return [(None, list(range(self.references)))]
-        kinds, kind = self.where[:, picture].unique(dim=0, return_inverse=True)
+        where = self.where.unflatten(0, (-1, self.references))
+        kinds, kind = where[number % len(where), :, picture].unique(dim=0, return_inverse=True)
         return [(part > 0.5, (kind == number).nonzero()[:, 0].tolist()) for number, part in enumerate(kinds)]
 
     def _inside(self, height: int, width: int) -> list[torch.Tensor]:
@@ -148,13 +154,19 @@ class Sharing:
             return [torch.ones(self.references, height * width, dtype=torch.bool)]
         return list(inside(self.masks, height, width).unflatten(0, (-1, self.references)))
 
-    def _of_set(self, shown: torch.Tensor, height: int, width: int, device) -> tuple[Group, ...]:
+    def _acting(self, height: int, width: int) -> list[torch.Tensor | None]:
+        """On which tokens of generated pictures references act, [R, M * L] a set; None is on all."""
+        if self.where is None:
+            return [None]
+        sets = self.where.unflatten(0, (-1, self.references))
+        return [inside(where.flatten(0, 1), height, width).view(self.references, -1) for where in sets]
+
+    def _of_set(self, shown: torch.Tensor, acts: torch.Tensor | None, device) -> tuple[Group, ...]:
         strengths = self.strengths or (1.0,) * self.references
         shown = shown & torch.tensor([strength > 0 for strength in strengths])[:, None]
         bias = torch.tensor([math.log(strength) if strength > 0 else 0.0 for strength in strengths])
-        if self.where is None:
+        if acts is None:
             return (_group(None, shown, bias, device),)
-        acts = inside(self.where.flatten(0, 1), height, width).view(self.references, -1)  # [R, M * L]
         kinds, kind = acts.T.unique(dim=0, return_inverse=True)
         return tuple(
             _group((kind == number).nonzero()[:, 0].to(device), shown & seen[:, None], bias, device)

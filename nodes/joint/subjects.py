@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
-from .references import FITS, Reference
+from .references import FITS, Reference, Subject
 
 FORMAT = 1
 MOST_REFERENCES = 256
@@ -19,12 +20,15 @@ MOST_SAID = 8 * 2**20
 MOST_STRENGTH = 1000.0
 PARTS = {"picture": 3, "mask": 2, "where": 3}
 """Tensors of a reference, and how many axes each has."""
+BY_WORD = "by_word"
+"""Of a reference whose place is found by its word: which subject of the file it shows. Left out for others."""
 TYPES = {torch.uint8, torch.float16, torch.float32, torch.float64}
 
 
 def packed(references: Sequence[Reference]) -> tuple[dict[str, torch.Tensor], str]:
     """Tensors by name, as small as they can be without loss, and a text that says the rest. See `unpacked`."""
     tensors, said = {}, []
+    by_word = list(dict.fromkeys(one.by_word for one in references if one.by_word is not None))
     for number, one in enumerate(references):
         for part in PARTS:
             given = getattr(one, part)
@@ -37,6 +41,7 @@ def packed(references: Sequence[Reference]) -> tuple[dict[str, torch.Tensor], st
                 "background": one.background,
                 "subject": one.subject,
                 "strength": one.strength,
+                **({} if one.by_word is None else {BY_WORD: by_word.index(one.by_word)}),
             }
         )
     return tensors, json.dumps({"format": FORMAT, "references": said})
@@ -57,14 +62,20 @@ def unpacked(said: str, names: Iterable[str], read: Callable[[str], torch.Tensor
     if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_REFERENCES:
         raise ValueError(f"it needs a list of 1 to {MOST_REFERENCES} references")
     names = set(names)
-    return tuple(_reference(number, entry, names, read) for number, entry in enumerate(entries))
+    by_word: defaultdict[int, Subject] = defaultdict(Subject)
+    return tuple(_reference(number, entry, names, read, by_word) for number, entry in enumerate(entries))
 
 
-def _reference(number: int, entry: Any, names: set[str], read: Callable[[str], torch.Tensor]) -> Reference:
+def _reference(
+    number: int, entry: Any, names: set[str], read: Callable[[str], torch.Tensor], by_word: dict[int, Subject]
+) -> Reference:
     fields = entry if isinstance(entry, dict) else {}
     problem = next((name for name, good in CHECKS.items() if name not in fields or not good(fields[name])), None)
     if problem:
         raise ValueError(f"the {problem} of reference {number + 1} is missing, or is none")
+    whose = fields.get(BY_WORD)
+    if whose is not None and not (type(whose) is int and 0 <= whose < MOST_REFERENCES):
+        raise ValueError(f"the {BY_WORD} of reference {number + 1} is none")
     given = {part: _restored(read(_name(number, part))) if _name(number, part) in names else None for part in PARTS}
     for part, values in given.items():
         if values is not None and not _is_good(part, values):
@@ -77,7 +88,10 @@ def _reference(number: int, entry: Any, names: set[str], read: Callable[[str], t
     if where is not None and len(where) > MOST_PLACES:
         raise ValueError(f"reference {number + 1} has {len(where)} masks in `where`, of at most {MOST_PLACES}")
     numbers = {name: float(fields[name]) for name in ("background", "strength")}
-    return Reference(picture, fields["caption"], fields["fit"], mask=mask, subject=fields["subject"], where=where, **numbers)
+    texts = {name: fields[name] for name in ("caption", "fit", "subject")}
+    parts = {"mask": mask, "where": where, "by_word": None if whose is None else by_word[whose]}
+    said: dict[str, Any] = {**texts, **numbers, **parts}
+    return Reference(picture, **said)
 
 
 def _is_good(part: str, values: torch.Tensor) -> bool:

@@ -135,6 +135,19 @@ def test_each_part_of_a_picture_sees_the_references_that_act_there(qkv):
     assert differ(made(shared(qkv, sharing.Sharing(R, masks, (1.0, 2.0, 1.0)))), expected) > 0.1
 
 
+def test_parts_of_pictures_may_differ_from_set_to_set(qkv):
+    where = halves(R)[:, None].expand(R, M, -1, -1).repeat(SETS, 1, 1, 1)
+    where[R:] = 1 - where[R:]
+    acts = F.avg_pool2d(where[:, :1], 2).view(SETS, R, L)
+    one = sharing.Sharing(R, where=where)
+    ones = torch.ones(R, L)
+    expected = by_hand(qkv, lambda s, m, position: ones * acts[s, :, position, None])
+    assert differ(made(shared(qkv, one)), expected) < ROUNDING
+    assert differ(made(shared(qkv, sharing.Sharing(R, where=where[:R]))), expected) > 0.1
+    left = [{number for part, members in one.acting(s, 0) if part[0, 0] for number in members} for s in range(SETS)]
+    assert left == [{0, 2}, {1}]
+
+
 def test_how_much_each_token_attends_to_what_it_is_shown_is_told_and_changes_nothing(qkv):
     tokens, told = F.avg_pool2d(halves(R)[:, None], 2).view(R, L), []
     shown = sharing.Sharing(R, halves(R), weighed=True).at(WIDE, WIDE, torch.device("cpu"))

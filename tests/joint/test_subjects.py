@@ -1,11 +1,12 @@
 """A subject as numbers and text: exact, small, and refused where it cannot have been written by us."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from same_subject.nodes.joint import subjects
-from same_subject.nodes.joint.references import Reference
+from same_subject.nodes.joint.references import Reference, Subject
 
 
 def eighths(*shape, levels=256, seed=0):
@@ -44,6 +45,16 @@ def test_references_come_back_bit_for_bit():
     back = again(GIVEN)
     assert len(back) == len(GIVEN) and all(map(same, GIVEN, back))
     assert not same(GIVEN[0], GIVEN[1])
+
+
+def test_which_references_show_a_subject_that_is_found_by_its_word_comes_back():
+    ball, star = Subject(), Subject()
+    back = [one.by_word for one in again([replace(GIVEN[0], by_word=whose) for whose in (ball, None, star, ball)])]
+    assert back[0] is back[3] is not None and back[1] is None and back[2] is not None and back[2] is not back[0]
+    assert all(one.by_word is None for one in again(GIVEN)) and "by_word" not in subjects.packed(GIVEN)[1]
+    for wrong in (-1, True, "0", 1e9):
+        with pytest.raises(ValueError, match="by_word of reference 2"):
+            again(GIVEN, lambda said, wrong=wrong: said["references"][1].update(by_word=wrong) or said)
 
 
 def test_all_255ths_come_back_bit_for_bit_from_bytes():

@@ -7,6 +7,7 @@ add to cross-attention is kept from references.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,8 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from ...host import attention
-from .. import coupling, prompts, settings
+from .. import coupling, places, prompts, settings
 from ..layout import Layout
+from ..places import Words
 from ..sharing import EVERYTHING, Sharing, Shown
 from .bank import Page
 
@@ -67,7 +69,8 @@ class SetCall:
     coupled yet. sharing: what is shown of the references where not all of it. masses: of each layer, how much generated rows
     attend to references, [S * M, h, w], where that is asked for. pages: of each chunk, where its references are kept: a call
     of references alone, which has no pictures to generate, writes them, others read them. strengths: of levels, by how much
-    references' strengths are multiplied there.
+    references' strengths are multiplied there. words: of each chunk, those that its pictures' places are found by.
+    heats: of each layer, how much these are attended to.
     """
 
     layouts: tuple[Layout, ...]
@@ -80,6 +83,8 @@ class SetCall:
     masses: list[torch.Tensor] = field(default_factory=list)
     pages: tuple[Page | None, ...] = ()
     strengths: dict[str, float] = field(default_factory=dict)
+    words: tuple[Words | None, ...] = ()
+    heats: list[torch.Tensor] = field(default_factory=list)
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -110,6 +115,30 @@ class SetCall:
         grid = [F.interpolate(mass[:, None], size, mode="bilinear")[:, 0] for mass in self.masses]
         return torch.stack(grid).mean(dim=0)
 
+    def look(self, q: torch.Tensor, k: torch.Tensor, extra_options: dict) -> None:
+        """At a layer of cross-attention: keep how much pictures to generate attend to `words`."""
+        shape = tuple(extra_options["activations_shape"][-2:])
+        if q.shape[1] != math.prod(shape) or len(q) != sum(layout.rows for layout in self.layouts):
+            return
+        first = 0
+        for words, layout in zip(self.words, self.layouts, strict=True):
+            rows = slice(first, first + layout.rows)
+            if words is not None:
+                made, texts = (x[rows].unflatten(0, (-1, layout.size))[:, : layout.pictures].flatten(0, 1) for x in (q, k))
+                self.heats.append(words.attended(made, texts, extra_options["n_heads"]).unflatten(-1, shape))
+            first = rows.stop
+
+    def looked(self, size: tuple[int, int]) -> torch.Tensor | None:
+        """After the call: `heats` as one on the latent grid, [S * M, K + 1, h, w]; None if no chunk is about words."""
+        if not any(self.words):
+            return None
+        if not self.heats:
+            raise ValueError(
+                "JeDi: `place` of Reference Pictures is `by its word`, but no layer of cross-attention tells what pictures look "
+                "at: another node merges or cuts their tokens, or replaced these layers. Remove it, or set `place` to `as given`."
+            )
+        return places.clearest(self.heats, size)
+
     def installed(self, options: dict, blocks: Iterable[tuple[str, int]]) -> dict:
         """A copy of the host's transformer options for a call that is about this. blocks: those that have attention."""
         patches, replacing = dict(options.get("patches", {})), dict(options.get("patches_replace", {}))
@@ -122,6 +151,8 @@ class SetCall:
         if self.layouts[0].references:
             cross = {**cross, **{key: partial(_adapt, adapter=cross[key], plain=plain) for key in adapters}}
             patches["middle_patch"] = [partial(_adapt_between, adapter=patch) for patch in patches.get("middle_patch", ())]
+        if any(self.words):
+            cross = _everywhere(cross, blocks, _look)
         replacing["attn2"] = cross
         return {**options, KEY: self, "patches": patches, "patches_replace": replacing}
 
@@ -180,6 +211,13 @@ def _without_padding(q, k, v, extra_options, previous=None):
         )
     attend = _Kernel(extra_options, previous)
     return prompts.attend_to_own(q, k, v, padding.total, padding.groups, attend, whole=previous is not None)
+
+
+@torch.compiler.disable
+def _look(q, k, v, extra_options, previous=None):
+    """A function for `attn2_replace` that changes nothing. previous: the replacement found in its place."""
+    extra_options[KEY].look(q, k, extra_options)
+    return (previous or attention.attend)(q, k, v, extra_options)
 
 
 @torch.compiler.disable
@@ -276,8 +314,8 @@ def _replaceable(shown: Shown, sharing: Sharing) -> Shown:
     """What a layer shows whose self-attention another node replaced: it need not look where it is told to."""
     if sharing.where is not None:
         raise ValueError(
-            "JeDi: `where` of Reference Pictures is not possible where another node replaced self-attention. Remove that node, "
-            "or disconnect `where`."
+            "JeDi: `where` of Reference Pictures, or a `place` by its word, is not possible where another node replaced "
+            "self-attention. Remove that node, or disconnect `where` and set `place` to `as given`."
         )
     return replace(shown, weighed=False)
 

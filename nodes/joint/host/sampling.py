@@ -20,12 +20,15 @@ from .. import guidance, settings, sharing
 from ..coupling import View
 from ..layout import JointSet
 from ..matching import match_colors
+from ..places import Places
 from ..sharing import Sharing
 from . import attention, bank, calls, channels, checks, guiding, row_noise, tagging, windows
 from .rows import Inputs, may_be_cut
 
 KEY = "same_subject_step"
 """Where a `Step` stands in the host's transformer options; also names the wrappers."""
+PLACES = "same_subject_places"
+"""Where the `Places` of a run stand in its guider's model options."""
 FULL = 1e-5
 """Share by which a run's first noise level may lie below the model's highest and still count as it; the host's own bound."""
 MEBIBYTE = 2**20
@@ -39,7 +42,9 @@ class Step:
 
     attended: of each call, how much generated rows attended to references, [S * M, h, w], where that is asked for; NaN in rows
     that the call was not about. sigma: its noise level. wrapped: whether another node calls the model in its own way. run:
-    where keys and values are kept. strengths: of levels, by how much references' strengths are multiplied.
+    where keys and values are kept. strengths: of levels, by how much references' strengths are multiplied. where: on
+    which part of each picture each reference acts, [S * R, M, h, w], where steps before this one found it. looked: of each call,
+    how much pictures attend to their subjects' words, [S * M, K + 1, h, w].
     """
 
     guided: bool
@@ -49,6 +54,8 @@ class Step:
     run: bank.Run | None = None
     attended: list[torch.Tensor] = field(default_factory=list)
     strengths: dict[str, float] = field(default_factory=dict)
+    where: torch.Tensor | None = None
+    looked: list[torch.Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +97,10 @@ class JointSampling:
         )
         return None if found.plain and chosen.style_fidelity == 1 and chosen.steady else found
 
+    def _at(self, where: torch.Tensor | None) -> JointSampling:
+        """These hooks where references act where a step found it."""
+        return self if where is None else replace(self, joint_set=replace(self.joint_set, where=where))
+
     @property
     def _amounts(self) -> tuple[float, ...]:
         """How far colours go to those of each reference: strengths below 1 lessen it, those above do not add to it."""
@@ -115,6 +126,10 @@ class JointSampling:
         guider.model_options = windows.of_sets(guider.model_options, self.joint_set.layout)
         if self.joint_set.layout.references:
             checks.warn_of_areas(guider.conds)
+        if self.joint_set.words is not None:
+            checks.check_words(guider.conds)
+            found = Places(self.joint_set.words, self.joint_set.where, self.joint_set.layout.sets)
+            guider.model_options = {**guider.model_options, PLACES: found}
         beside = None
         if self.channel_order is not None:
             model = guider.model_patcher.model
@@ -159,17 +174,22 @@ class JointSampling:
         guider, held = executor.class_obj, self.joint_set.held
         model, mode, image_scale = guider.inner_model, self.settings.mode, self.settings.image_scale
         step = self._step(model.model_sampling, float(timestep.max()))
-        options = dict(model_options or {})
+        options, size = dict(model_options or {}), self.joint_set.references.shape[-2:]
         given = options.get("transformer_options", {})
-        step = replace(step, wrapped=options.get("model_function_wrapper") is not None, run=given.get(RUN))
+        found = options.get(PLACES)
+        where = None if found is None else found.where(size)
+        step = replace(step, where=where, wrapped=options.get("model_function_wrapper") is not None, run=given.get(RUN))
         options["transformer_options"] = {**given, KEY: step}
         if step.guided and guidance.needs_partial(mode, guider.cfg, image_scale):
             options = guiding.three_terms(options, guider.conds[tagging.PARTIAL], mode, image_scale)
         denoised = executor(self._replaced(model, x, timestep), timestep, options, seed).clone()
-        if step.attended and self._sharing is not None:
+        if found is not None and step.looked:
+            found.add(torch.stack(step.looked).nanmean(dim=0))
+        sharing = self._at(None if found is None else found.where(size))._sharing
+        if step.attended and sharing is not None:
             made, mass = self.joint_set.layout.generated_rows, torch.stack(step.attended).nanmean(dim=0)
             references = model.process_latent_in(self.joint_set.reference_latents().to(denoised))
-            denoised[made] = match_colors(denoised[made], mass, references, self._sharing, self._amounts)
+            denoised[made] = match_colors(denoised[made], mass, references, sharing, self._amounts)
         denoised[held.rows] = model.process_latent_in(held.latents.to(denoised))
         return denoised
 
@@ -204,11 +224,14 @@ class JointSampling:
         options, layout, model = dict(transformer_options or {}), self.joint_set.layout, executor.class_obj
         some = windows.rows_of_call(options, kwargs.get(tagging.TAG), layout)
         step, _ = options.pop(KEY, None), options.pop(RUN, None)
+        acting = self._at(None if step is None else step.where)
         if step is not None and some is not None:
-            part, kwargs = replace(self, joint_set=self.joint_set.of_rows(some)), windows.renumbered(kwargs, some)
-            options[KEY] = its = replace(step, attended=[])
+            part = replace(acting, joint_set=acting.joint_set.of_rows(some))
+            kwargs = windows.renumbered(kwargs, some, part.joint_set)
+            options[KEY] = its = replace(step, attended=[], where=None, looked=[])
             out = part.apply_model(executor, x, t, c_concat, c_crossattn, control, options, **kwargs)
             step.attended.extend(windows.among_all(mass, some, layout) for mass in its.attended)
+            step.looked.extend(windows.among_all(heat, some, layout) for heat in its.looked)
             return out
         if step is None:
             raise ValueError("JeDi: the model was called outside of a sampler's step, where no set can be followed.")
@@ -217,6 +240,7 @@ class JointSampling:
         tagging.check_whole(tags, tuple(x.shape[1:]), tuple(self.joint_set.references.shape[1:]))
         literal = self.settings.options.null_references == settings.LITERAL
         views = tuple(self._view(flag and not literal) for flag in null)
+        words = kwargs.pop(tagging.WORDS, ())
         own = attention.lengths(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn.shape[1])
         terms = tuple(options["cond_or_uncond"])
         if step.guided and self.settings.mode in guidance.THREE_TERMS:
@@ -230,18 +254,24 @@ class JointSampling:
         if self.channel_order is not None:
             c_concat = channels.without_references(c_concat, null, self.channel_order, literal, layout.reference_rows)
         about = attention.SetCall(
-            (layout,) * len(views), views, step.levels, terms, sharing=self._sharing, strengths=step.strengths
+            (layout,) * len(views), views, step.levels, terms, sharing=acting._sharing, strengths=step.strengths
         )
+        if whole_pictures:
+            about = replace(about, words=words)
         inputs = Inputs(x, t, c_concat, c_crossattn, kwargs)
         call = calls.Call(executor, inputs, own, about, options, self.blocks)
         if layout.references and whole_pictures and not control and not step.wrapped and may_be_cut(model, options, KEY, inputs):
             clean = model.process_latent_in(self.joint_set.reference_latents().to(x))
-            out = call.on_seen_rows(step.run, float(self._shown_level(torch.tensor(step.sigma))), clean)
+            run = step.run if step.where is None else None  # what a page shows would change from step to step
+            out = call.on_seen_rows(run, float(self._shown_level(torch.tensor(step.sigma))), clean)
         else:
             out = call.on_every_row(self._for_generated_rows(control))
         mass = about.attended(x.shape[-2:])
         if mass is not None:
             step.attended.append(mass)
+        heat = about.looked(x.shape[-2:])
+        if heat is not None:
+            step.looked.append(heat)
         return out
 
     def _shown_level(self, sigma: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from .. import picking, starting
 from ..layout import JointSet, Layout, Named, draw_known_noise, draw_noise, key_of
 from ..references import Reference, made_for, set_size
 from ..settings import AUTO, TRAINING_FREE, Options, Settings
-from . import channels, encoding, subject_masks, tagging
+from . import channels, encoding, subject_masks, tagging, words
 from .sampling import JointSampling
 
 
@@ -87,6 +87,7 @@ def prepare(
         None if begun is None else begun.latents,
         known,
         known_noise,
+        words.of_prompts(clip, references, texts),
     )
     for entry in (*positive, *null):
         entry[1][tagging.SET_KEY] = joint_set.key

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from ...host import attention, unet
 from .. import prompts, sharing
 from ..layout import JointSet
-from . import channels
+from ..places import SMALLEST
+from . import channels, words
 
 TIMESTEP = 100
 """Of the one call: little noise. On drawn toys masks are equally good from 60 to 260."""
-SMALLEST = 8
-"""Tokens on the shorter side of a layer that shows where things are."""
 
 
 @torch.inference_mode()
@@ -54,28 +53,16 @@ def _text(joint_set: JointSet, number: int) -> tuple[list, list[int], list[int]]
     caption = named.captions[number] or named.subjects[number]
     word = named.subjects[number] or prompts.subject_of(caption)
     tokens = named.clip.tokenize(caption)
-    positions = prompts.positions_of(_ids(named.clip, word), _flat(tokens)) if word else []
+    positions = prompts.positions_of(words.ids(named.clip, word), words.flat(tokens)) if word else []
     if not positions:
         raise ValueError(
             f"JeDi: `subject_masks` is `auto`, but the caption of reference {number + 1}, `{caption}`, does not hold a word for "
             f"its subject{f': `{word}` is not in it' if word else ''}. Write a word of the caption into `subject` of Reference "
             "Pictures, connect masks there, or set `subject_masks` to `given`."
         )
-    filling = set(_flat(named.clip.tokenize("")))
-    after = [at for at, token in enumerate(_flat(tokens)) if at > positions[-1] and token not in filling]
+    filling = set(words.flat(named.clip.tokenize("")))
+    after = [at for at, token in enumerate(words.flat(tokens)) if at > positions[-1] and token not in filling]
     return named.clip.encode_from_tokens_scheduled(tokens, show_pbar=False), positions, after
-
-
-def _flat(tokens: dict) -> list[int]:
-    """Token ids as they stand in the encoder's states, chunk after chunk; textual inversions count as no token."""
-    chunks = next(iter(tokens.values()))
-    return [token[0] if isinstance(token[0], int) else -1 for chunk in chunks for token in chunk]
-
-
-def _ids(clip, word: str) -> list[int]:
-    """Token ids of a word, without what begins, ends and fills a text."""
-    filling = set(_flat(clip.tokenize("")))
-    return [token for token in _flat(clip.tokenize(word)) if token not in filling]
 
 
 @dataclass(frozen=True, eq=False)

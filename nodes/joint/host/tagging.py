@@ -21,6 +21,8 @@ TAG = "same_subject_rows"
 some conditioning of the run is about an area of the picture."""
 TOKENS = "same_subject_tokens"
 """`prompts.Tokens` of texts that were padded: in a conditioning entry, and as a tag of every chunk (None where none was)."""
+WORDS = "same_subject_words"
+"""`places.Words` as a tag of every chunk (None where it is not the full conditional term of the set's own texts)."""
 PARTIAL = "same_subject_partial"
 """The conditioning of e1 (equation 4), beside the guider's own."""
 Channels = Callable[[dict], torch.Tensor]
@@ -55,6 +57,11 @@ def with_areas(conds: dict[str, list[dict]]) -> list[str]:
     return [name for name, cond in conds.items() if any("area" in one or one.get("set_area_to_bounds") for one in cond)]
 
 
+def has_own_texts(name: str, cond: dict) -> bool:
+    """Whether a conditioning entry of this name in a guider has the prompts of a set, so far as that is known."""
+    return name not in chunk_tags.NULL_TERMS and SET_KEY in cond
+
+
 def _tagged(name: str, cond: dict, null: bool, areas: bool, joint_set: JointSet, channels: Channels | None) -> dict:
     layout = joint_set.layout
     if cond.get(SET_KEY, joint_set.key) != joint_set.key:
@@ -71,6 +78,9 @@ def _tagged(name: str, cond: dict, null: bool, areas: bool, joint_set: JointSet,
     rows = torch.tensor([(row, null, areas) for row in range(layout.rows)], dtype=torch.int64)
     cond = chunk_tags.tagged(cond, TOKENS, cond.get(TOKENS))
     cond["model_conds"][TAG] = comfy.conds.CONDRegular(rows)
+    if joint_set.words is not None:
+        own = not null and has_own_texts(name, cond)
+        cond = chunk_tags.tagged(cond, WORDS, joint_set.words if own else None)
     if channels is not None:
         cond["noise_concat"] = channels(cond)
     return cond

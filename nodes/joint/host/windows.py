@@ -9,7 +9,7 @@ import torch
 from comfy import context_windows
 
 from ...host.context_windows import BATCH
-from ..layout import Layout
+from ..layout import JointSet, Layout
 from ..prompts import Tokens
 from . import tagging
 
@@ -98,12 +98,15 @@ def rows_of_call(transformer_options: dict, tags: torch.Tensor | None, layout: L
     return rows if len(given) % len(rows) == 0 and given == rows * (len(given) // len(rows)) else None
 
 
-def renumbered(tags: dict, rows: Sequence[int]) -> dict:
-    """Model conditioning of a call that is about some rows, as if these were the whole batch."""
+def renumbered(tags: dict, rows: Sequence[int], part: JointSet) -> dict:
+    """Model conditioning of a call that is about some rows, as if these were the whole batch. part: of the set, what they are."""
     numbers = tags[tagging.TAG].clone()
     numbers[:, 0] = torch.arange(len(rows)).repeat(len(numbers) // len(rows))
     tokens = [one and Tokens(one.total, tuple(one.own[row] for row in rows)) for one in tags[tagging.TOKENS]]
-    return {**tags, tagging.TAG: numbers, tagging.TOKENS: tuple(tokens)}
+    renumbered = {**tags, tagging.TAG: numbers, tagging.TOKENS: tuple(tokens)}
+    if tagging.WORDS in tags:
+        renumbered[tagging.WORDS] = tuple(one and part.words for one in tags[tagging.WORDS])
+    return renumbered
 
 
 def among_all(values: torch.Tensor, rows: Sequence[int], layout: Layout) -> torch.Tensor:
