@@ -34,7 +34,7 @@ class Setting:
     """One way to sample. cfg is the text scale; image is the image scale of the node JeDi; model is a key of export.FILES.
 
     masks: as drawn ("given"), found by the model ("auto") or none ("off"). recipe: of the node JeDi. color_match: of JeDi
-    Options, where it is not the recipe's.
+    Options, where it is not the recipe's. bank: of JeDi Options, in MiB.
     """
 
     mode: str = "joint"
@@ -48,6 +48,7 @@ class Setting:
     recipe: str = "paper"
     strength: float = 1.0
     color_match: float | None = None
+    bank: int = 0
 
 
 SETTINGS = {
@@ -64,6 +65,7 @@ SETTINGS = {
     "joint-masked": Setting(masks="given"),
     "joint-masked-colours": Setting(masks="given", color_match=0.8),
     "stock": Setting(cfg=5.0, model="single", masks="given", recipe="auto"),
+    "stock-without-colours": Setting(cfg=5.0, model="single", masks="given", recipe="auto", color_match=0.0),
     "stock-auto": Setting(cfg=5.0, model="single", masks="auto", recipe="auto"),
     "stock-3-references": Setting(references=3, cfg=5.0, model="single", masks="given", recipe="auto"),
     "stock-3-references-auto": Setting(references=3, cfg=5.0, model="single", masks="auto", recipe="auto"),

@@ -63,6 +63,7 @@ class Sampler:
             levels=frozenset(choices.LEVELS if setting.coupled else ()),
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
             subject_masks=setting.masks,
+            bank=setting.bank,
         )
         if setting.color_match is not None:
             options = replace(options, color_match=setting.color_match)

@@ -1,9 +1,9 @@
 """Keys and values of references that a model made before: kept by what they were made of, as long as the model lives.
 
 References that do not look at pictures to generate are at a noise level what they were in the last run, whatever is painted.
-A page holds what one conditioning's references show in one call: of the tokens that are shown, in every layer, in half
-precision. It is used again only where everything that the UNet would get for these rows is equal, to the bit, so that a page
-is never of another subject, caption, noise level or size; the model's weights and what acts in it are part of a page's name.
+A page holds what one conditioning's references show in one call: of the tokens that are shown, in every layer, in the precision
+that the model runs in. It is used again only where everything that the UNet would get for these rows is equal, to the bit, so that
+a page is never of another subject, caption, noise level or size; the model's weights and what acts in it are part of a page's name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from . import kept
 
 PROBES = 8
 """Numbers of each weight that tell a network from one that was changed in place."""
-HALF = torch.float16
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 _kept: WeakKeyDictionary[Any, dict[tuple, list[Page]]] = WeakKeyDictionary()
@@ -49,7 +48,7 @@ class Page:
         """Note keys and values [S * R, L, D] of a layer."""
         unions, _ = shown.kept
         pairs = zip(unions, shown.parts(k, references), shown.parts(v, references), strict=True)
-        self.layers[layer] = [(_halved(keys, union), _halved(values, union)) for union, keys, values in pairs]
+        self.layers[layer] = [(_chosen(keys, union), _chosen(values, union)) for union, keys, values in pairs]
 
     def read(self, layer: tuple, like: torch.Tensor) -> list[KeysValues]:
         """Keys and values of a layer, on the device and in the precision of ``like``."""
@@ -125,13 +124,9 @@ def _bytes(pages: dict[tuple, list[Page]]) -> list[int]:
     return [page.bytes for found in pages.values() for page in found]
 
 
-def _halved(x: torch.Tensor, union: torch.Tensor | None) -> torch.Tensor:
-    """The chosen tokens in half precision, or as they are where that cannot hold them."""
-    chosen = x.clone() if union is None else x[:, union]
-    if chosen.dtype in (torch.float16, torch.bfloat16):
-        return chosen
-    halved = chosen.to(HALF)
-    return halved if halved.isfinite().all() else chosen
+def _chosen(x: torch.Tensor, union: torch.Tensor | None) -> torch.Tensor:
+    """The chosen tokens on their own, not as a part of all."""
+    return x.clone() if union is None else x[:, union]
 
 
 def _settle(page: Page) -> None:

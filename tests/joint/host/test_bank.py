@@ -9,7 +9,7 @@ import comfy.model_patcher
 import comfy.model_sampling
 import pytest
 import torch
-from same_subject.nodes.joint import layout, settings
+from same_subject.nodes.joint import settings
 from same_subject.nodes.joint.host import bank
 from same_subject.nodes.joint.host.sampling import JointSampling
 from same_subject.tests.joint.host.test_rows import LONG, ORDER, OTHERS, counted
@@ -69,9 +69,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind, channels", (("sd15", 4), ("sd15", 9), ("sd2", 4), ("sdxl", 4)))
-def test_pictures_equal_those_without_a_bank(unets, monkeypatch, kind, channels, form):
-    """In single precision, so that a token too many or a row too few shows."""
-    monkeypatch.setattr(bank, "HALF", torch.float32)
+def test_pictures_equal_those_without_a_bank(unets, kind, channels, form):
     one, network = masked(case(kind, sets=2, references=3, captions=["caption", LONG, "another"])), unets[kind, channels]
     order = ORDER if channels == 9 else None
     model, plain = (applied(network, one, "image first", budget, order, **FORMS[form]) for budget in (64, 0))
@@ -118,40 +116,22 @@ def test_samplers_that_go_elsewhere_get_their_own_noise_levels(unet, sampler):
     painted(model, one)
     ours, again, expected = (painted(each, one, sampler=sampler, steps=3) for each in (model, model, plain))
     assert torch.equal(ours, again)
-    assert gap(ours, expected) < HALVED
+    assert gap(ours, expected) < ROUNDING
 
 
-HALVED = 0.05
-"""Of gaps on these models, whose attention is made sharp and strong: 5e-3 was seen, and without references 1 or more."""
+@pytest.mark.parametrize("name", ("stock", "stock-3-references"))
+def test_a_bank_is_no_part_of_what_a_trained_model_paints(name):
+    """As a share of what the references change; 4e-6 was seen. In the form without training, whose colours follow a threshold."""
+    from same_subject.research import measure
+    from same_subject.research.evaluate import SETTINGS
 
-
-def test_half_precision_is_no_part_of_what_a_trained_model_paints():
-    """As a share of what the references change: 1e-4 was seen; of the recipe 1e-3, where a token changes sides."""
-    from same_subject.research import world
-    from same_subject.research.held_out import draw
-    from same_subject.research.measure import Sampler
-
-    demo = Sampler("single", 4)
-    subject = draw(31_000_000, 0, [0], world.caption)
+    demo, setting = measure.Sampler("single", 4), SETTINGS[name]
     with torch.inference_mode():
-        latent = demo.vae.encode(subject.views[:1].movedim(1, -1)).float().cpu()
-    noise = layout.draw_noise(0, 1, 1, tuple(latent.shape[1:]))
-    where = layout.Layout(1, 1, 1)
-    one = sets.Case(layout.JointSet(where, latent, noise, ""), *texts(demo.clip, [subject.prompt, subject.captions[0]]))
-    plain, model, apart = (
-        applied(demo.model, one, budget=budget, levels=frozenset(levels))
-        for budget, levels in ((0, settings.LEVELS), (256, settings.LEVELS), (0, ()))
-    )
-    expected, ours, without = (painted(each, one, cfg=5.0, steps=4) for each in (plain, model, apart))
-    effect = (expected - without).norm()
-    assert 0 < (ours - expected).norm() < 1e-3 * effect
-    assert effect > 0.1 * expected.norm()
-
-
-def texts(clip, rows):
-    from same_subject.nodes.joint.host import encoding
-
-    return encoding.encode_texts(clip, rows, "", {})
+        subject = [measure.held_out(1000)]
+        plain, none = (demo.pictures(subject, replace(setting, strength=strength), 1) for strength in (1.0, 0.0))
+        ours = demo.pictures(subject, replace(setting, bank=256), 1)
+    assert (ours - plain).norm() < 4e-5 * (plain - none).norm()
+    assert (plain - none).norm() > 0.1 * plain.norm() and bank.size(demo.model.model)
 
 
 # -- never of something else ----------------------------------------------------------------------
@@ -361,7 +341,7 @@ def test_weights_that_conditioning_changes_are_not_kept(unet):
 # -- memory ---------------------------------------------------------------------------------------
 
 
-def test_only_shown_tokens_are_kept_in_half_precision(unet):
+def test_only_shown_tokens_are_kept(unet):
     one = case()
     painted(applied(unet, one), one)
     every = bank.size(unet.model)
@@ -372,7 +352,7 @@ def test_only_shown_tokens_are_kept_in_half_precision(unet):
     half = with_set(one, masks=(left, left))
     painted(applied(unet, half, subject_masks=settings.GIVEN), half)
     layers = 2 * 2 * (64 * 32 * 3 + 16 * 64 * 4)
-    assert every == 2 * layers * 2
+    assert every == 4 * layers * 2
     assert bank.size(unet.model) == every // 2
 
 
@@ -415,8 +395,8 @@ def test_references_at_two_noise_levels_take_two_pages(unet):
     sampling = unet.model.model_sampling
     assert torch.equal(alone, sampling.timestep(torch.tensor([4.0, 0.5])).float()[:, None].expand(2, 3))
     plain = applied(unet, one, budget=0, reference_levels=2)
-    assert gap(made(ours, one), painted(plain, one, steps=8)) < HALVED
-    assert gap(made(ours, one), painted(applied(unet, one), one, steps=8)) > HALVED
+    assert gap(made(ours, one), painted(plain, one, steps=8)) < ROUNDING
+    assert gap(made(ours, one), painted(applied(unet, one), one, steps=8)) > VISIBLE
 
 
 def test_pages_go_with_their_model(unet):
@@ -428,12 +408,3 @@ def test_pages_go_with_their_model(unet):
     del other
     gc.collect()
     assert len(bank._kept) == before
-
-
-def test_what_half_precision_cannot_hold_is_kept_as_it_is(unet):
-    one = case()
-    with torch.no_grad():
-        unet.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn1.to_v.weight.mul_(1e6)
-        unet.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn1.to_out[0].weight.mul_(1e-6)
-    ours, expected = (painted(applied(unet, one, budget=budget), one) for budget in (64, 0))
-    assert gap(ours, expected) < HALVED
