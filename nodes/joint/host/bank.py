@@ -2,8 +2,9 @@
 
 References that do not look at pictures to generate are at a noise level what they were in the last run, whatever is painted.
 A page holds what one conditioning's references show in one call: of the tokens that are shown, in every layer, in the precision
-that the model runs in. It is used again only where everything that the UNet would get for these rows is equal, to the bit, so that
-a page is never of another subject, caption, noise level or size; the model's weights and what acts in it are part of a page's name.
+that the model runs in. It is used again only where everything that the UNet would get for these rows is equal, to the bit, so
+that a page is never of another subject, caption, noise level or size; the model's weights and what acts in it are part of its
+name.
 """
 
 from __future__ import annotations
