@@ -59,7 +59,7 @@ class Sampler:
         texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:count])]
         positive, negative = encoding.encode_texts(self.clip, texts, "", {})
         options = replace(
-            sets.best_options(self.model, count) if setting.recipe == choices.AUTO else choices.Options(),
+            sets.best_options(self.model, joint_set) if setting.recipe == choices.AUTO else choices.Options(),
             levels=frozenset(choices.LEVELS if setting.coupled else ()),
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
             subject_masks=setting.masks,

@@ -178,21 +178,23 @@ def _attend_groups(
     attend: Attend,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Queries of each group, of own [S, M * L, D], to all own tokens and to what it is shown; and their mass [S, M * L]."""
-    (q, k, v), outcome, masses = own, torch.empty_like(own[0]), own[0].new_zeros(own[0].shape[:2])
+    (q, k, v), outcome = own, torch.empty_like(own[0])
+    masses = q.new_zeros(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32))
     for group in groups:
         queries = slice(None) if group.queries is None else group.queries
         keys, values = (x if group.keys is None else x[:, group.keys] for x in seen)
         sums = getattr(attend, "with_sums", None) if weighed or group.bias is not None else None
         found = None if sums is None else _attend_apart(q[:, queries], k, v, keys, values, heads, group, sums)
         if found is not None:
-            outcome[:, queries], masses[:, queries] = found
+            outcome[:, queries], masses[:, queries] = found[0], found[1].to(masses)
             continue
         bias = () if group.bias is None else (torch.cat((group.bias.new_zeros(k.shape[1]), group.bias)).to(q),)
         arguments = q[:, queries], torch.cat((k, keys), dim=1), torch.cat((v, values), dim=1)
         if not weighed:
             outcome[:, queries] = attend(*arguments, *bias)
         else:
-            outcome[:, queries], masses[:, queries] = _attend_and_weigh(*arguments, k.shape[1], heads, attend, *bias)
+            outcome[:, queries], mass = _attend_and_weigh(*arguments, k.shape[1], heads, attend, *bias)
+            masses[:, queries] = mass.to(masses)
     return outcome, masses
 
 

@@ -699,9 +699,7 @@ class ApplyJeDi(io.ComfyNode):
         step_noise=settings.WHOLE_BATCH,
     ) -> io.NodeOutput:
         if options is None:
-            options = (
-                joint_sets.best_options(model, joint_set.layout.references) if recipe == settings.AUTO else settings.Options()
-            )
+            options = joint_sets.best_options(model, joint_set) if recipe == settings.AUTO else settings.Options()
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength, step_noise)
         return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
 

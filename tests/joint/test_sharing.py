@@ -160,6 +160,15 @@ def test_how_much_each_token_attends_to_what_it_is_shown_is_told_and_changes_not
     assert differ(told[0], mass) < ROUNDING and mass.std() > 0.05
 
 
+def test_places_are_weighed_in_half_precision_too(qkv):
+    q, k, v = (x.bfloat16() for x in qkv)
+    where, told = halves(R)[:, None].expand(R, M, -1, -1), []
+    shown = sharing.Sharing(R, halves(R), (1.0, 2.0, 1.0), where, weighed=True).at(WIDE, WIDE, torch.device("cpu"))
+    out = coupling.couple_shared(ALONE, q, k, v, Layout(SETS, M, R), HEADS, shown, attend, told.append)
+    assert out.dtype == torch.bfloat16 and told[0].dtype == torch.float32
+    assert differ(made(out).double(), made(shared(qkv, sharing.Sharing(R, halves(R), (1.0, 2.0, 1.0), where)))) < 0.1
+
+
 def test_a_token_is_inside_by_area_and_a_small_subject_keeps_its_strongest():
     mask = torch.zeros(3, 8, 8)
     mask[0, :, :3] = 1  # the second column of tokens is covered by half

@@ -104,7 +104,11 @@ class SetCall:
     def attended(self, size: tuple[int, int]) -> torch.Tensor | None:
         """After the call: the mean of `masses` on the latent grid, [S * M, h, w]; None if there are none."""
         if not self.masses:
-            asked = self.sharing is not None and self.sharing.weighed and any(view.references for view in self.views)
+            asked = (
+                self.sharing is not None
+                and self.sharing.weighed
+                and any(view.references and view.share == 1 for view in self.views)
+            )
             if asked and self.levels and self.layouts[0].references:
                 raise ValueError(
                     "JeDi: `color_match` needs a layer of self-attention that tells where the subject is, but other nodes merged "
@@ -254,6 +258,12 @@ def _layer(extra_options: dict) -> Layer:
 def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tensor:
     """Attention of a whole batch, [chunks * B, L, D]: chunks with one view share a kernel call, but for those with a page."""
     outputs, start, row = [], 0, 0
+    placed = call.sharing is not None and call.sharing.where is not None
+    if placed and q.shape[1] != math.prod(extra_options["activations_shape"][-2:]):
+        raise ValueError(
+            "JeDi: `where` and `place` of Reference Pictures are not possible where another node merges tokens of self-attention "
+            "(Token Merging). Remove that node, or these."
+        )
     pages = call.pages or (None,) * len(call.views)
     for (view, layout, page), group in groupby(zip(call.views, call.layouts, pages, strict=True)):
         chunks = len(list(group))

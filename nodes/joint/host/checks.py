@@ -74,7 +74,8 @@ def check_guider(guider, mode: str) -> None:
 
 def check_words(conds: dict[str, list[dict]]) -> None:
     """Raise unless some conditioning of whole pictures has the texts that a set's places by words are found in."""
-    if not any(tagging.has_own_texts(name, cond) and "area" not in cond for name in conds for cond in conds[name]):
+    whole = [(name, cond) for name in conds for cond in conds[name] if "area" not in cond and not cond.get("set_area_to_bounds")]
+    if not any(tagging.has_own_texts(name, cond) for name, cond in whole):
         raise ValueError(
             "JeDi: `place` of Reference Pictures is `by its word`, but no conditioning of whole pictures with the prompts of "
             "Joint Set reaches the sampler. Connect `positive` of Joint Set without Conditioning (Set Area), or set `place` to "

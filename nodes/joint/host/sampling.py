@@ -228,7 +228,9 @@ class JointSampling:
         if step is not None and some is not None:
             part = replace(acting, joint_set=acting.joint_set.of_rows(some))
             kwargs = windows.renumbered(kwargs, some, part.joint_set)
-            options[KEY] = its = replace(step, attended=[], where=None, looked=[])
+            options[KEY] = its = replace(
+                step, attended=[], where=None, looked=[], run=None if step.where is not None else step.run
+            )
             out = part.apply_model(executor, x, t, c_concat, c_crossattn, control, options, **kwargs)
             step.attended.extend(windows.among_all(mass, some, layout) for mass in its.attended)
             step.looked.extend(windows.among_all(heat, some, layout) for heat in its.looked)

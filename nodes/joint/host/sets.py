@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
@@ -115,17 +116,30 @@ def apply(model, joint_set: JointSet, settings: Settings):
     return JointSampling(joint_set, settings, order).install(model)
 
 
-def best_options(model, references: int) -> Options:
-    """The form of the method that suits a model and a number of references: the paper's if the model's file says that it was
-    trained on sets."""
+def best_options(model, joint_set: JointSet) -> Options:
+    """The form of the method that suits a model and a set: the paper's if the model's file says that it was trained on sets.
+
+    Else the one without training, whose strength is shared by the references that act in one place.
+    """
     if channels.trained_on_sets(model):
         return Options()
-    return replace(TRAINING_FREE, reference_strength=TRAINING_FREE.reference_strength / max(1, references))
+    return replace(TRAINING_FREE, reference_strength=TRAINING_FREE.reference_strength / max(1, _together(joint_set)))
+
+
+def _together(joint_set: JointSet) -> int:
+    """The most references of a set that act in one place."""
+    if joint_set.words is not None:
+        subjects = Counter(joint_set.words.subjects)
+        everywhere = subjects.pop(None, 0)
+        return everywhere + max(subjects.values(), default=0)
+    if joint_set.where is not None:
+        return int((joint_set.where > 0.5).sum(dim=0).max())
+    return joint_set.layout.references
 
 
 def _on_grid(mask: torch.Tensor | None, clean: torch.Tensor) -> torch.Tensor | None:
     """A mask [H, W] on the grid of latents ``clean`` [R, C, h, w], [h, w]; None stays None."""
-    return None if mask is None else F.adaptive_avg_pool2d(mask[None, None].float(), clean.shape[-2:])[0, 0]
+    return None if mask is None else F.adaptive_avg_pool2d(mask[None, None].float(), clean.shape[-2:])[0, 0].to(clean)
 
 
 def _acting(references: tuple[Reference, ...], pictures: int, clean: torch.Tensor) -> torch.Tensor | None:

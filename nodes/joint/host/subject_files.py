@@ -145,7 +145,7 @@ def sheet(references: Sequence[Reference], side: int = SIDE) -> torch.Tensor:
 def _shown(references: Sequence[Reference], title: str) -> dict[str, str]:
     """What the frontend's model library shows of a file: title, captions, a picture."""
     jpeg = io.BytesIO()
-    Image.fromarray((sheet(references) * 255).round().clamp(0, 255).byte().numpy()).save(jpeg, "JPEG", quality=85)
+    Image.fromarray((sheet(references) * 255).round().clamp(0, 255).byte().cpu().numpy()).save(jpeg, "JPEG", quality=85)
     picture = base64.b64encode(jpeg.getvalue()).decode()
     captions = "; ".join(dict.fromkeys(one.caption for one in references if one.caption))[:MOST_DESCRIBED]
     return {

@@ -112,6 +112,8 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
         return attention.attend(q, k, v, extra_options)
 
     model = model.clone()
+    given = model.model_options["transformer_options"]
+    model.model_options["transformer_options"] = {key: given[key] for key in given if key not in ("patches", "patches_replace")}
     for block in unet.attention_blocks(model, "JeDi"):
         model.set_model_attn1_replace(own, *block)
         model.set_model_attn2_replace(cross, *block)

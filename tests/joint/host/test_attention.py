@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import comfy.model_patcher
 import pytest
 import torch
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
@@ -214,3 +215,17 @@ def test_where_nothing_tells_where_the_subject_is_colours_are_refused(unets):
     with pytest.raises(ValueError, match="color_match"):
         painted(model, one, color_match=0.5, levels=frozenset({"full"}))
     assert gap(painted(model, one, color_match=0.5), painted(model, one)) > VISIBLE
+
+
+def test_places_are_refused_where_tokens_are_merged(unets):
+    one, model = case(), TomePatchModel.execute(unets[4], 0.5).result[0]
+    with pytest.raises(ValueError, match="merges tokens"):
+        painted(model, shown(one, **halves(2)))
+
+
+def test_a_term_that_sees_references_in_part_may_be_a_call_of_its_own(unets, monkeypatch):
+    one = case()
+    options = {"style_fidelity": 0.5, "color_match": 0.5, "reference_attention": settings.ITSELF_ONLY}
+    together = painted(unets[4], one, **options)
+    monkeypatch.setattr(comfy.model_patcher.ModelPatcher, "get_free_memory", lambda self, device: 0)
+    assert gap(painted(unets[4], one, **options), together) < ROUNDING

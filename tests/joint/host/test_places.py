@@ -124,6 +124,8 @@ def test_windows_of_whole_sets_find_the_same_places(unets):
     model = installed(unets[4], one, color_match=0.5)
     whole = sample(model, one, steps=3)
     assert gap(sample(windowed(model, 4), one, steps=3), whole) < ROUNDING
+    banked = installed(unets[4], one, color_match=0.5, bank=64)
+    assert gap(sample(windowed(banked, 4), one, steps=3), whole) < ROUNDING
     exchanged = placed(replace(one, joint_set=replace(one.joint_set, words=None)), None)
     assert gap(sample(installed(unets[4], exchanged, color_match=0.5), one, steps=3), whole) > VISIBLE
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from comfy_extras.nodes_tomesd import TomePatchModel
 from same_subject.dev import pack
 from same_subject.nodes.demo.host import model as demo_model
+from same_subject.nodes.host import unet
 from same_subject.nodes.joint import layout, settings
 from same_subject.nodes.joint.host import sets, subject_masks
 from same_subject.research import held_out, world
@@ -88,8 +90,28 @@ def test_a_caption_without_its_subject_is_refused_with_the_remedy(single, toys, 
 
 def test_a_recipe_follows_what_the_models_file_says(single):
     joint = demo_model.load(Path(pack.ROOT / "demo" / "demo.safetensors"))[0]
-    assert sets.best_options(joint, 1) == settings.Options()
-    assert sets.best_options(single[0], 1) == settings.TRAINING_FREE
-    shared = sets.best_options(single[0], 4)
+    one, four = (layout.JointSet(layout.Layout(1, 2, n), torch.zeros(n, 4, 8, 8), torch.zeros(1, n, 4, 8, 8), "") for n in (1, 4))
+    assert sets.best_options(joint, one) == settings.Options()
+    assert sets.best_options(single[0], one) == settings.TRAINING_FREE
+    halves = torch.zeros(4, 2, 8, 8)
+    halves[:2, :, :4], halves[2:, :, 4:] = 1, 1
+    assert (
+        sets.best_options(single[0], replace(four, where=halves)).reference_strength
+        == settings.TRAINING_FREE.reference_strength / 2
+    )
+    shared = sets.best_options(single[0], four)
     assert shared.reference_strength == settings.TRAINING_FREE.reference_strength / 4
     assert replace(shared, reference_strength=settings.TRAINING_FREE.reference_strength) == settings.TRAINING_FREE
+
+
+def test_other_nodes_do_not_act_while_masks_are_looked_for(single, toys):
+    """Token Merging leaves fewer tokens, and an adapter in the place of cross-attention would look at its own pictures."""
+    one = set_of(single, toys[:2], [toys[0].captions[0], toys[1].captions[0]])
+    expected, merged = subject_masks.find(single[0], one, None), TomePatchModel.execute(single[0], 0.5).result[0]
+    for block in unet.attention_blocks(merged, "test"):
+        merged.set_model_attn2_replace(lambda q, k, v, options: torch.zeros_like(q), *block, 0)
+    found = subject_masks.find(merged, one, None)
+    assert (
+        all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        and merged.model_options["transformer_options"]["patches"]
+    )
