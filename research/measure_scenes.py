@@ -82,11 +82,15 @@ class Painter:
         positive, negative = self.text(prompt), self.text("")
         side = SIDE // self.vae.spacial_compression_encode()
         latent = torch.zeros(1, 4, side, 2 * side)
-        noise = comfy.sample.prepare_noise(latent, seed)
+        return self.first(model, positive, negative, {"samples": latent}, seed)
+
+    def first(self, model, positive: list, negative: list, latent: dict, seed: int) -> torch.Tensor:
+        """The first picture [1, H, W, 3] of a batch that a LATENT begins."""
+        noise = comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
         samples = comfy.sample.sample(
-            model, noise, self.steps, CFG, "euler", "karras", positive, negative, latent, seed=seed, disable_pbar=True
+            model, noise, self.steps, CFG, "euler", "karras", positive, negative, latent["samples"], seed=seed, disable_pbar=True
         )
-        return self.vae.decode(samples).clamp(0, 1).float().cpu()
+        return self.vae.decode(samples[:1]).clamp(0, 1).float().cpu()
 
     def text(self, words: str) -> list:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(words))
@@ -138,12 +142,7 @@ class Painter:
         one = sets.prepare(self.clip, self.vae, shown, [pair.prompt], "", 1, 2 * SIDE, SIDE)
         options = replace(sets.best_options(self.model, one.joint_set), subject_masks=settings.GIVEN)
         model = sets.apply(self.model, one.joint_set, settings.Settings(options=options))
-        noise = comfy.sample.prepare_noise(one.latent["samples"], seed, one.latent["batch_index"])
-        samples = comfy.sample.sample(
-            model, noise, self.steps, CFG, "euler", "karras", one.positive, one.negative, one.latent["samples"], seed=seed,
-            disable_pbar=True,
-        )  # fmt: skip
-        return self.vae.decode(samples[:1]).clamp(0, 1).float().cpu()
+        return self.first(model, one.positive, one.negative, one.latent, seed)
 
 
 class Scorer:

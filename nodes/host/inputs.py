@@ -13,9 +13,9 @@ from comfy_api.latest import io
 WIDGETS = tuple(kind.io_type for kind in (io.Int, io.Float, io.String, io.Boolean, io.Combo))
 
 
-def share(name: str, default: float, tooltip: str, **more) -> io.Float.Input:
+def share(name: str, default: float, tooltip: str, step: float = 0.01, **more) -> io.Float.Input:
     """A number from 0 to 1, such as a share of the schedule (0 = pure noise) or of a picture's width."""
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip, **more)
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=step, tooltip=tooltip, **more)
 
 
 def window_or_problem(node: str, start_name: str, start: float | None, end_name: str, end: float | None) -> bool | str:

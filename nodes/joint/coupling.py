@@ -155,13 +155,13 @@ def attend_shown(
     own = [rearrange(x, "(s m) l d -> s (m l) d", m=pictures) for x in (q, k, v)]
     split = [x.chunk(len(seen)) for x in own]
     every = shown.groups * (len(seen) // len(shown.groups))
-    weighed = shown.weighed and weigh is not None
+    weigh = weigh if shown.weighed else None
     parts = [
-        _attend_groups([x[number] for x in split], given, groups, heads, weighed, attend)
+        _attend_groups([x[number] for x in split], given, groups, heads, weigh is not None, attend)
         for number, (given, groups) in enumerate(zip(seen, every, strict=True))
     ]
     out, mass = (torch.cat(x) for x in zip(*parts, strict=True))
-    if weigh is not None and shown.weighed:
+    if weigh is not None:
         weigh(rearrange(mass, "s (m l) -> (s m) l", m=pictures))
     if view.share != 1:
         without = attend(*own)

@@ -16,6 +16,11 @@ CATEGORY = "JeDi"
 MOST_REFERENCES = 16
 
 
+def _strength(name: str, **more) -> io.Float.Input:
+    """How often references count: 0 leaves them out, 1 is as they are."""
+    return io.Float.Input(name, default=1.0, min=0.0, max=20.0, step=0.05, **more)
+
+
 class ReferencePictures(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,12 +96,8 @@ class ReferencePictures(io.ComfyNode):
                     tooltip="The word of the captions that names the subject, such as dog; for masks that the model finds. "
                     "Empty takes the caption's noun.",
                 ),
-                io.Float.Input(
+                _strength(
                     "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.05,
                     optional=True,
                     tooltip="How often these pictures count where others attend to them: 0 leaves them out, 1 is as they are.",
                 ),
@@ -211,12 +212,8 @@ class LoadSubject(io.ComfyNode):
                     options=subject_files.names(),
                     tooltip="A file in models/subjects, yours or a friend's. Its pictures do not depend on a model.",
                 ),
-                io.Float.Input(
+                _strength(
                     "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.05,
                     tooltip="Multiplies the strengths that the pictures were saved with: 0 leaves them out, 1 is as saved.",
                 ),
                 sockets.References.Input(
@@ -473,12 +470,8 @@ class JeDiOptions(io.ComfyNode):
                     tooltip="Show only the subject of a reference to others. Given: where it has a mask. Auto: always, and the "
                     "model finds missing masks by the word for the subject in the caption.",
                 ),
-                io.Float.Input(
+                _strength(
                     "reference_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.05,
                     optional=True,
                     tooltip="How often each token of a reference counts in attention; JeDi's strength multiplies it.",
                 ),
@@ -492,25 +485,21 @@ class JeDiOptions(io.ComfyNode):
                     tooltip="Noise level of the references as a share of the pictures'. The paper: 1. Models that were never "
                     "trained on sets keep a subject better with cleaner references, 0.6.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "style_fidelity",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="How much of the references a reference-free term leaves out: 1 all of them, 0 none, so that "
+                    1.0,
+                    "How much of the references a reference-free term leaves out: 1 all of them, 0 none, so that "
                     "guidance acts on the text only.",
-                ),
-                io.Float.Input(
-                    "color_match",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="How far the subject's colours are moved to those of its references at every step: 0 not at all, 1 "
+                ),
+                inputs.share(
+                    "color_match",
+                    0.0,
+                    "How far the subject's colours are moved to those of its references at every step: 0 not at all, 1 "
                     "all the way. Light and shade go with them.",
+                    step=0.05,
+                    optional=True,
                 ),
                 io.Int.Input(
                     "bank",
@@ -533,12 +522,8 @@ class JeDiOptions(io.ComfyNode):
                     "bank is many times smaller, at a small loss of likeness.",
                 ),
                 *(
-                    io.Float.Input(
+                    _strength(
                         name,
-                        default=1.0,
-                        min=0.0,
-                        max=20.0,
-                        step=0.05,
                         optional=True,
                         advanced=True,
                         tooltip=f"Multiplies the strength of references {when}.",
@@ -557,12 +542,8 @@ class JeDiOptions(io.ComfyNode):
                     tooltip="When the strength goes from strength_start to strength_end: evenly, mostly early, or mostly late.",
                 ),
                 *(
-                    io.Float.Input(
+                    _strength(
                         f"strength_{level}",
-                        default=1.0,
-                        min=0.0,
-                        max=20.0,
-                        step=0.05,
                         optional=True,
                         advanced=True,
                         tooltip=f"Multiplies the strength of references here. {levels[level]}",
@@ -648,12 +629,8 @@ class ApplyJeDi(io.ComfyNode):
                     "end_percent", 1.0, "Share of the schedule at which image guidance ends; after it, guidance is text only."
                 ),
                 sockets.Options.Input("options", optional=True, tooltip="Less common choices, from JeDi Options."),
-                io.Float.Input(
+                _strength(
                     "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.05,
                     optional=True,
                     tooltip="How strongly pictures look at the references: 0 not at all, 1 as the recipe does, 2 as if each "
                     "reference were there twice.",

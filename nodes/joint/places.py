@@ -48,12 +48,19 @@ class Words:
         found = []
         for row, (queries, keys) in enumerate(zip(q, k, strict=True)):
             picture = row % len(self.lengths)
-            queries, keys = (
-                x.unflatten(-1, (heads, -1)).transpose(0, 1).float() for x in (queries, keys[: self.lengths[picture]])
-            )
-            weights = (queries @ keys.mT / queries.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=0)  # [L, T]
+            weights = attention_to_text(by_heads(queries, heads), by_heads(keys[: self.lengths[picture]], heads))
             found.append(torch.stack([weights[:, list(own)].sum(dim=-1) for own in self.positions[picture]]))
         return torch.stack(found)
+
+
+def by_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """[L, heads * D] -> [heads, L, D], in float32."""
+    return x.unflatten(-1, (heads, -1)).transpose(0, 1).float()
+
+
+def attention_to_text(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """What tokens q [heads, L, D] attend to of a text k [heads, T, D], [L, T], the mean over heads."""
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=0)
 
 
 def clearest(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:

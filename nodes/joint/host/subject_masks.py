@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from ...host import attention, unet
-from .. import prompts, sharing
+from .. import places, prompts, sharing
 from ..layout import JointSet
-from ..places import SMALLEST
 from . import channels, words
 
 TIMESTEP = 100
@@ -60,8 +59,7 @@ def _text(joint_set: JointSet, number: int) -> tuple[list, list[int], list[int]]
             f"its subject{f': `{word}` is not in it' if word else ''}. Write a word of the caption into `subject` of Reference "
             "Pictures, connect masks there, or set `subject_masks` to `given`."
         )
-    filling = set(words.flat(named.clip.tokenize("")))
-    after = [at for at, token in enumerate(words.flat(tokens)) if at > positions[-1] and token not in filling]
+    after = words.after(positions[-1], words.flat(tokens), words.filling(named.clip))
     return named.clip.encode_from_tokens_scheduled(tokens, show_pbar=False), positions, after
 
 
@@ -69,8 +67,7 @@ def _text(joint_set: JointSet, number: int) -> tuple[list, list[int], list[int]]
 class Looked:
     """What a model looked at in one call on one picture.
 
-    text: its attention to its text, [h, w, T], the mean over heads, and over layers below the latent's own resolution with at
-    least `SMALLEST` tokens a side; if it has none of these, over its finest.
+    text: its attention to its text, [h, w, T], the mean over heads and over the layers of `places.clearest`.
     itself: queries and keys of the finest self-attention layers, [heads, L, D], with their height and width.
     """
 
@@ -92,15 +89,13 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
 
     Other nodes' replacements of attention do not act in this call.
     """
-    text: dict[tuple[int, int], list[torch.Tensor]] = {}
+    text: list[torch.Tensor] = []
     itself: list[tuple[torch.Tensor, torch.Tensor, tuple[int, int]]] = []
 
     def cross(q, k, v, extra_options):
-        shape = tuple(extra_options["activations_shape"][-2:])
-        queries, keys = _heads(q, extra_options), _heads(k, extra_options)
-        weights = (queries @ keys.mT / queries.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=0)  # [L, T]
-        heat = F.interpolate(weights.T.unflatten(-1, shape)[None], clean.shape[-2:], mode="bilinear")
-        text.setdefault(shape, []).append(heat[0].movedim(0, -1).cpu())
+        heads, shape = extra_options["n_heads"], extra_options["activations_shape"][-2:]
+        weights = places.attention_to_text(places.by_heads(q[0], heads), places.by_heads(k[0], heads))
+        text.append(weights.T.unflatten(-1, shape)[None].cpu())
         return attention.attend(q, k, v, extra_options)
 
     def own(q, k, v, extra_options):
@@ -108,7 +103,8 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
         if itself and math.prod(shape) > math.prod(itself[0][2]):
             itself.clear()
         if not itself or shape == itself[0][2]:
-            itself.append((_heads(q, extra_options), _heads(k, extra_options), shape))
+            queries, keys = (places.by_heads(x[0], extra_options["n_heads"]) for x in (q, k))
+            itself.append((queries, keys, shape))
         return attention.attend(q, k, v, extra_options)
 
     model = model.clone()
@@ -123,14 +119,8 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
     sigma = model.get_model_object("model_sampling").sigma(torch.tensor(float(TIMESTEP)))
     sampler = comfy.samplers.sampler_object("euler")
     guider.sample(noise, clean, sampler, torch.stack((sigma, torch.zeros_like(sigma))).float(), disable_pbar=True, seed=0)
-    full = tuple(clean.shape[-2:])
-    clear = [heat for shape, heats in text.items() for heat in heats if shape != full and min(shape) >= SMALLEST]
-    return Looked(torch.stack(clear or text[max(text)]).mean(dim=0), tuple((q.cpu(), k.cpu(), shape) for q, k, shape in itself))
-
-
-def _heads(x: torch.Tensor, extra_options: dict) -> torch.Tensor:
-    """[1, L, heads * D] -> [heads, L, D], in float32."""
-    return x[0].unflatten(-1, (extra_options["n_heads"], -1)).transpose(0, 1).float()
+    seen = places.clearest(text, tuple(clean.shape[-2:]))[0].movedim(0, -1)
+    return Looked(seen, tuple((q.cpu(), k.cpu(), shape) for q, k, shape in itself))
 
 
 def _resized(heat: torch.Tensor, size) -> torch.Tensor:

@@ -17,8 +17,18 @@ def flat(tokens: dict) -> list[int]:
 
 def ids(clip, word: str) -> list[int]:
     """Token ids of a word, without what begins, ends and fills a text."""
-    filling = set(flat(clip.tokenize("")))
-    return [token for token in flat(clip.tokenize(word)) if token not in filling]
+    without = filling(clip)
+    return [token for token in flat(clip.tokenize(word)) if token not in without]
+
+
+def filling(clip) -> set[int]:
+    """Token ids that begin, end and fill every text."""
+    return set(flat(clip.tokenize("")))
+
+
+def after(last: int, tokens: Sequence[int], without: set[int]) -> list[int]:
+    """Where the words behind position ``last`` stand. without: ids of tokens that are no words."""
+    return [at for at, token in enumerate(tokens) if at > last and token not in without]
 
 
 def of_prompts(clip, references: Sequence[Reference], texts: Sequence[str]) -> Words | None:
@@ -32,9 +42,8 @@ def of_prompts(clip, references: Sequence[Reference], texts: Sequence[str]) -> W
         return None
     subjects = tuple(None if one.by_word is None else kinds.index(one.by_word) for one in references)
     words = [_words(references, subjects, number) for number in range(len(kinds))]
-    filling, positions = set(flat(clip.tokenize(""))), []
-    for picture, text in enumerate(texts, 1):
-        tokens = flat(clip.tokenize(text))
+    without, read, positions = filling(clip), [flat(clip.tokenize(text)) for text in texts], []
+    for picture, (text, tokens) in enumerate(zip(texts, read, strict=True), 1):
         found = [tuple(at for word in every for at in prompts.positions_of(ids(clip, word), tokens)) for every in words]
         for number, (every, places) in enumerate(zip(words, found, strict=True)):
             if not places:
@@ -43,9 +52,8 @@ def of_prompts(clip, references: Sequence[Reference], texts: Sequence[str]) -> W
                 if set(found[other]) & set(places):
                     raise ValueError(_shared(every, picture, subjects.index(other) + 1, subjects.index(number) + 1))
         last = max(at for places in found for at in places)
-        after = tuple(at for at, token in enumerate(tokens) if at > last and token not in filling)
-        positions.append((*found, after))
-    return Words(subjects, tuple(positions), tuple(len(flat(clip.tokenize(text))) for text in texts))
+        positions.append((*found, tuple(after(last, tokens, without))))
+    return Words(subjects, tuple(positions), tuple(map(len, read)))
 
 
 def _words(references: Sequence[Reference], subjects: Sequence[int | None], number: int) -> list[str]:
