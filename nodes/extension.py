@@ -22,12 +22,12 @@ from .identity.nodes import (
 )
 from .joint.host import subject_files
 from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, LoadSubject, PickPictures, ReferencePictures, SaveSubject
-from .scene.nodes import ConceptBranch, ConceptScene
+from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 
 JEDI = (LoadDemoModel, ReferencePictures, SaveSubject, LoadSubject, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
-SCENE = (ConceptBranch, ConceptScene, LoadDemoTools)
+SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
 NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE)
 
 

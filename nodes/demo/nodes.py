@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host import inputs, sockets, weights
+from ..scene.concept import SceneTools
 from . import config
 from .host import folders
 from .host import model as demo_model
@@ -90,6 +91,7 @@ class LoadDemoTools(io.ComfyNode):
                     display_name="detector", tooltip="Finds toys whose shape a phrase names: ball, star, box or heart."
                 ),
                 io.Image.Output(display_name="pictures", tooltip="Pictures of two toys that ship with the pack, as one batch."),
+                sockets.SceneTools.Output(display_name="tools", tooltip="All of them together, for Compose Scene."),
             ],
         )
 
@@ -110,4 +112,5 @@ class LoadDemoTools(io.ComfyNode):
     @inputs.checked
     def execute(cls, file) -> io.NodeOutput:
         adapter, finder = demo_tools.load(folders.demo_path(file, demo_tools.NODE))
-        return io.NodeOutput(adapter, finder, finder, demo_pictures.load(demo_tools.NODE, demo_pictures.TOYS))
+        tools = SceneTools(detector=finder, adapter=adapter, face_analysis=finder)
+        return io.NodeOutput(adapter, finder, finder, demo_pictures.load(demo_tools.NODE, demo_pictures.TOYS), tools)

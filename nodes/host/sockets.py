@@ -24,3 +24,7 @@ Concepts = io.Custom("CONCEPTS")
 """`concepts.places.Concepts`."""
 Branches = io.Custom("CONCEPT_BRANCHES")
 """tuple of `scene.branch.Branch`."""
+Concept = io.Custom("CONCEPT")
+"""`scene.concept.Concept`."""
+SceneTools = io.Custom("SCENE_TOOLS")
+"""`scene.concept.SceneTools`."""

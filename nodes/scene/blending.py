@@ -17,9 +17,12 @@ import torch
 
 from ..concepts import masks as pipeline
 
-BLEND, OWN = "blend", "own"
-CONTINUE_FROM = (BLEND, OWN)
-"""What concept branches continue from: one shared x, or each from its own Z^i (the listing)."""
+BLEND, OWN, AUTO = "blend", "own", "auto"
+CONTINUE_FROM = (BLEND, OWN, AUTO)
+"""What concept branches continue from: one shared x, or each from its own Z^i (the listing).
+
+Auto: own with S = all steps where the sampler can follow it, else blend.
+"""
 
 Predict = Callable[[list[torch.Tensor], torch.Tensor], Sequence[torch.Tensor]]
 """(K + 1 latents [B, C, h, w], noise level) -> K + 1 denoised predictions."""

@@ -25,6 +25,7 @@ SOURCES = {
     "IDENTITY_ADAPTER": ("DemoToolsLoader", 0, {}),
     "IDENTITY_FACE_ANALYSIS": ("DemoToolsLoader", 1, {}),
     "CONCEPT_DETECTOR": ("DemoToolsLoader", 2, {}),
+    "SCENE_TOOLS": ("DemoToolsLoader", 4, {}),
     "CONDITIONING": ("CLIPTextEncode", 0, {"text": "a"}),
     "LATENT": ("EmptyLatentImage", 0, {"width": 64, "height": 64, "batch_size": 2}),
 }

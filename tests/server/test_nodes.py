@@ -18,7 +18,7 @@ IDENTITY = [
     *("IdentityLoader", "IdentityFaceAnalysis", "IdentityFromPictures"),
     *("IdentityKeypoints", "IdentityApply", "IdentityControl"),
 ]
-SCENE = ["ConceptBranch", "ConceptScene", "DemoToolsLoader"]
+SCENE = ["SceneToolsLoader", "SceneConcept", "SceneCompose", "ConceptBranch", "ConceptScene", "DemoToolsLoader"]
 NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -26,13 +27,22 @@ def find(detector, pictures: torch.Tensor, names: list[str], rule: choosing.Rule
     return Boxes(tuple(names), pictures, tuple(chosen), tuple(found))
 
 
-def cut_out(boxes: Boxes, finish: Finish, segmenter=None) -> Concepts:
-    """The concepts with a mask each. segmenter: a `segmenting.Segmenter`; None gives masks in the shape of the boxes."""
-    raw = _box_shaped(boxes) if segmenter is None else segmenter.masks(boxes.pictures, boxes.chosen)
-    placed = [
-        place(found, row, boxes.phrases, finish, f"Concept Masks: in picture {number}")
-        for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True), 1)
-    ]
+def cut_out(boxes: Boxes, finish: Finish, segmenter=None, own: Sequence[torch.Tensor | None] = ()) -> Concepts:
+    """The concepts with a mask each. segmenter: a `segmenting.Segmenter`; None gives masks in the shape of the boxes.
+
+    own: none, or for each concept None or its mask [1 or B, H, W], which is taken instead of cutting it out.
+    """
+    given = {number: mine for number, mine in enumerate(own) if mine is not None}
+    sought = [tuple(None if number in given else box for number, box in enumerate(row)) for row in boxes.chosen]
+    if segmenter is None or not any(box for row in sought for box in row):
+        raw = _box_shaped(replace(boxes, chosen=tuple(sought)))
+    else:
+        raw = segmenter.masks(boxes.pictures, tuple(sought))
+    placed = []
+    for number, (found, row) in enumerate(zip(raw, boxes.chosen, strict=True)):
+        for concept, mine in given.items():
+            found[concept] = mine[number % len(mine)]
+        placed.append(place(found, row, boxes.phrases, finish, f"Concept Masks: in picture {number + 1}"))
     return Concepts(boxes.phrases, boxes.chosen, torch.stack(placed), finish.feather)
 
 

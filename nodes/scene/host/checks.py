@@ -64,9 +64,14 @@ def check_guider(guider, branches: Sequence) -> None:
     _check_records([guider.model_patcher, *(branch.model or guider.model_patcher for branch in branches)])
 
 
+def is_continued(model, noise: torch.Tensor, sigmas: torch.Tensor) -> bool:
+    """Whether a run goes on from what another sampler left: a latent holds one picture, not those of the branches."""
+    return not noise.any() and float(sigmas[0]) < 0.99 * float(model.get_model_object("model_sampling").sigma_max)
+
+
 def warn_if_continued(model, noise: torch.Tensor, sigmas: torch.Tensor) -> None:
-    """Warn where a run goes on from what another sampler left: a latent holds one picture, not those of the branches."""
-    if not noise.any() and float(sigmas[0]) < 0.99 * float(model.get_model_object("model_sampling").sigma_max):
+    """Warn where a run `is_continued`."""
+    if is_continued(model, noise, sigmas):
         logging.warning(
             "Concept Scene: `continue_from` is `own`, but this sampler goes on from another one's latents, which hold one "
             "picture: the concepts' own latents start again from it. Use one sampler for all steps, or set `continue_from` to "

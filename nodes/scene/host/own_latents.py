@@ -15,13 +15,18 @@ STACKED = "same_subject_stacked"
 """In the host's transformer options: the guider's x is a stack of the latents of all branches, [(K + 1) B, C, h, w]."""
 
 
+def can_follow(sampler) -> bool:
+    """Whether a sampler of the host steps as Algorithm 1 does: euler and ddim, without churn."""
+    plain = isinstance(sampler, comfy.samplers.KSAMPLER) and sampler.sampler_function is k_diffusion.sample_euler
+    return plain and sampler.extra_options.get("s_churn", 0) <= 0
+
+
 def algorithm_1(sampler, blend_weights: torch.Tensor, last_steps: int) -> comfy.samplers.KSAMPLER:
     """Euler or DDIM of the host as a sampler that runs Algorithm 1 as it is listed. Raises for any other sampler.
 
     blend_weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S.
     """
-    plain = isinstance(sampler, comfy.samplers.KSAMPLER) and sampler.sampler_function is k_diffusion.sample_euler
-    if not plain or sampler.extra_options.get("s_churn", 0) > 0:
+    if not can_follow(sampler):
         name = getattr(getattr(sampler, "sampler_function", sampler), "__name__", type(sampler).__name__)
         raise ValueError(
             f"Concept Scene: `continue_from` is `own`, which moves latents between steps, but the sampler is "

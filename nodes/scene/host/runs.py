@@ -24,7 +24,7 @@ from ...concepts.places import Concepts
 from .. import blending
 from ..branch import Branch
 from . import checks, identities
-from .own_latents import STACKED, algorithm_1
+from .own_latents import STACKED, algorithm_1, can_follow
 from .pooling import Pool
 
 KEY = checks.KEY
@@ -34,7 +34,8 @@ KEY = checks.KEY
 class Scene:
     """The hooks for some concepts. concepts: their places, in the order of ``branches``, or None where they have masks.
 
-    continue_from: one of CONTINUE_FROM. last_steps: S of Algorithm 1. feather: of the branches' own masks, in latent pixels.
+    continue_from: one of CONTINUE_FROM. last_steps: S of Algorithm 1, where that is OWN. feather: of the branches' own masks, in
+    latent pixels.
     """
 
     branches: tuple[Branch, ...]
@@ -97,6 +98,9 @@ class Scene:
         if self.continue_from == blending.OWN:
             checks.warn_if_continued(guider.model_patcher, noise, sigmas)
             sampler = algorithm_1(sampler, run.blend_weights, self.last_steps)
+        elif self.continue_from == blending.AUTO:
+            if can_follow(sampler) and not checks.is_continued(guider.model_patcher, noise, sigmas):
+                sampler = algorithm_1(sampler, run.blend_weights, len(sigmas) - 1)
         for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, run.prepare_sampling), (WrappersMP.PREDICT_NOISE, run.predict_noise)):
             comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)
         return run.open(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
