@@ -316,6 +316,70 @@ def test_a_detector_without_its_tokenizer_is_refused_before_the_queue_starts(rea
     assert "no `tokenizer.json` or `vocab.txt` in" in said and "bert-base-uncased" in said
 
 
+def short(long):
+    """The shipped workflow of two people with a node a person instead of six: its other nodes stay what they are."""
+    kinds = {}
+    for name, one in long.items():
+        kinds.setdefault(one["class_type"], []).append((name, one["inputs"]))
+    find, masks, whole = (kinds[kind][0][1] for kind in ("ConceptFind", "ConceptMasks", "ConceptScene"))
+    base, (last, _) = find["image"], kinds["KSampler"][-1]
+    parts = {"ConceptDetectorLoader", "ConceptSegmenterLoader", "ConceptFind", "ConceptMasks", "PreviewImage", "IdentityLoader"}
+    parts |= {"IdentityFaceAnalysis", "IdentityFromPictures", "IdentityKeypoints", "IdentityControl", "ConceptBranch"}
+    graph = {name: one for name, one in long.items() if one["class_type"] not in parts | {"ConceptScene"}}
+    files = STAND_INS["IdentityLoader"]
+    graph["tools"] = node(
+        "SceneToolsLoader", detector="planted", segmenter="tiny.pth", adapter=files["adapter"], face_analysis="any",
+        control_net=files["control_net"], device="cpu",
+    )  # fmt: skip
+    graph["scene"] = node(
+        "SceneCompose", model=whole["model"], clip=link("2", 1), tools=link("tools"), image=base, continue_from="blend",
+        last_steps=0, box_threshold=0.35, text_threshold=0.25, if_missing="error", order="best score",
+        **{name: masks[name] for name in ("grow", "feather", "overlaps")},
+        **{name: long[last]["inputs"][name] for name in ("positive", "negative")},
+    )  # fmt: skip
+    for number, (_, person) in enumerate(kinds["IdentityFromPictures"]):
+        words, _ = kinds["IdentityControl"][number][1]["positive"]
+        graph[f"concept{number}"] = node(
+            "SceneConcept",
+            phrase=find["phrases"].splitlines()[number],
+            prompt=graph.pop(words)["inputs"]["text"],
+            strength=0.8,
+            control_strength=0.8,
+            start_percent=0.0,
+            end_percent=1.0,
+            **{"images.image0": person["images.image0"]},
+        )
+        graph["scene"]["inputs"][f"concepts.concept{number}"] = link(f"concept{number}")
+    return changed(graph, last, model=link("scene"))
+
+
+def test_a_node_a_person_paints_what_the_shipped_graph_paints_with_half_its_nodes(ready):
+    long = shipped("scene_sdxl_two_people")
+    graph = short(long)
+    assert len(graph) <= 16 < len(long)
+    painted = []
+    for each in (long, graph, short(shipped("scene_sdxl_two_people", **{"Portrait of the second person": "cyd.png"}))):
+        (saver,) = [key for key, one in each.items() if one["class_type"] == "SaveImage"]
+        (entry,) = ready.client.run(each)[saver]["images"]
+        painted.append(graphs.open_picture(ready, entry).tobytes())
+    assert painted[0] == painted[1] != painted[2]
+
+
+def test_what_is_wrong_in_a_node_a_person_is_said_with_the_remedy(ready):
+    graph = short(shipped("scene_sdxl_two_people"))
+    base = graph["scene"]["inputs"]["image"][0]
+    for wrong, kind, said in (
+        (changed(graph, base, image="one_face.png"), "SceneCompose", "no face was found inside the mask of concept 2"),
+        (changed(graph, "concept1", phrase="a red cat"), "SceneCompose", "Compose Scene: nothing was found for `a red cat`"),
+        (changed(graph, "tools", control_net="cut.safetensors"), "SceneToolsLoader", "cut.safetensors (20000 bytes) cannot be"),
+    ):
+        with pytest.raises(client.NodeFailed) as caught:
+            ready.client.run(wrong)
+        assert caught.value.node_type == kind and said in " ".join(caught.value.reason.split())
+    with pytest.raises(client.Refused, match="SceneToolsLoader"):
+        ready.client.run(changed(graph, "tools", detector="other.pth", segmenter="other.pth"))
+
+
 STAND_INS = {
     "CheckpointLoaderSimple": {"ckpt_name": "scene.safetensors"},
     "ConceptDetectorLoader": {"file": "planted"},
