@@ -7,6 +7,7 @@ scene's hooks on the model (Concept Scene).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,16 @@ from .runs import Scene
 NODE = "Compose Scene"
 PARTS = ("Find Concepts", "Concept Masks", "Identity ControlNet", "Concept Scene")
 """Nodes of the long graph, whose functions speak for them."""
+REMEDIES = {
+    r"look for `[^`]*` in a Find Concepts of its own and connect the one's `boxes` to the other's `previous`": "give one a `mask`",
+    r" with `index` 0 need ": " need ",
+    r"Lower `index` \(0 is box 1\) or `box_threshold`": "Lower `box_threshold`",
+    r"another `order` or `index`": "another `order`",
+    r"or several Find Concepts nodes in a chain": "or give a Concept a `mask`",
+    r"raise `grow` of Concept Masks": "raise `grow`",
+    r"and chain all Concept Branch nodes": "and connect all Concepts to one Compose Scene",
+}
+"""What they advise that this node does not have, and what it has instead."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,9 @@ def _speaking() -> Iterator[None]:
         yield
     except ValueError as problem:
         said = str(problem)
-        speaker = next((part for part in PARTS if said.startswith(f"{part}: ")), None)
+        speaker = next((part for part in (*PARTS, NODE) if said.startswith(f"{part}: ")), None)
         if speaker is None:
             raise
+        for theirs, ours in REMEDIES.items():
+            said = re.sub(theirs, ours, said)
         raise ValueError(NODE + said[len(speaker) :]) from problem

@@ -117,4 +117,5 @@ def _check_face_analysis(files: str) -> None:
 def _said(tool: str, problem: str) -> str:
     """What a tool's own loader says, said by this node."""
     loader, name = LOADERS[tool]
-    return problem.replace(f"{loader}: ", f"{NODE}: ").replace(f"`{name}`", f"`{tool}`")
+    said = problem.replace(f"{loader}: ", f"{NODE}: ").replace(f"`{name}`", f"`{tool}`")
+    return said.replace("leave `segmenter` of Concept Masks empty", f"set `segmenter` to `{NONE}`")

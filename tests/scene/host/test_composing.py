@@ -190,6 +190,24 @@ def test_a_scene_that_cannot_be_is_refused_with_the_remedy(unet, clip, tools):
     assert str(caught.value).startswith("Compose Scene: concept 1: ")
 
 
+def test_remedies_are_those_that_the_node_has(unet, clip, tools):
+    """A reader of the node alone knows no Find Concepts, and no `index`."""
+    one, more = planted.scene(("red", 8, 10, 32, 90)), [Concept("a red ball"), Concept("a red ball"), Concept("a red box")]
+    wrong = (
+        (more[:2], one, "but 2 concepts need 2. Lower `box_threshold`"),
+        ([more[0], more[2]], one, "Describe the two by different words, give one a `mask`"),
+        ([Concept("a red ball", mask=halves()[0]), Concept("b", mask=halves()[0])], one, "lies almost wholly inside"),
+    )
+    for given, image, message in wrong:
+        with pytest.raises(ValueError) as caught:
+            compose(unet, clip, tools, {f"concept{number}": each for number, each in enumerate(given)}, image)
+        said = str(caught.value)
+        assert message in said and said.startswith("Compose Scene: ") and "Find Concepts" not in said and "`index`" not in said
+    again, *_ = compose(unet, clip, tools, {"concept0": more[0]}, one)
+    with pytest.raises(ValueError, match="connect all Concepts to one Compose Scene"):
+        compose(again, clip, tools, {"concept0": more[0]}, one)
+
+
 def corner():
     mask = torch.zeros(1, 96, 96)
     mask[:, 90:, 90:] = 1
