@@ -32,7 +32,7 @@ NODE = "Compose Scene"
 PARTS = ("Find Concepts", "Concept Masks", "Identity ControlNet", "Concept Scene")
 """Nodes of the long graph, whose functions speak for them."""
 REMEDIES = {
-    r"look for `[^`]*` in a Find Concepts of its own and connect the one's `boxes` to the other's `previous`": "give one a `mask`",
+    r"look for `[^`]*` in a Find Concepts of its own and connect [^,]* `previous`": "give one a `mask`",
     r" with `index` 0 need ": " need ",
     r"Lower `index` \(0 is box 1\) or `box_threshold`": "Lower `box_threshold`",
     r"another `order` or `index`": "another `order`",
