@@ -29,7 +29,7 @@ def studio():
     positive, negative = (host_nodes.CLIPTextEncode().encode(clip, text)[0] for text in (words, ""))
 
     def paint(model, name=sampler["sampler_name"]):
-        latent = {"samples": torch.zeros(1, 4, 8, 16)}
+        (latent,) = host_nodes.EmptyLatentImage().generate(128, 64, 1)
         with torch.inference_mode():
             (out,) = host_nodes.common_ksampler(
                 model, seed, sampler["steps"], sampler["cfg"], name, sampler["scheduler"], positive, negative, latent

@@ -322,7 +322,7 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         "found on a picture of 16x8 pixels, but the latents have another shape, 8x8": lambda: sample(
             ConceptScene.execute(unet, bare, "blend", 0, 0.0, wide).result[0]
         ),
-        "`continue_from` is `theirs`, but needs to be `blend` or `own`": lambda: ConceptScene.execute(
+        "`continue_from` is `theirs`, but needs to be `blend`, `own` or `auto`": lambda: ConceptScene.execute(
             unet, chain, "theirs", 0, 0.0
         ),
         "Self-Attention Guidance is on a model of several branches": lambda: sample(patched("sag", install(unet, chain))),
