@@ -157,7 +157,7 @@ class ConceptNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, phrase, start_percent, end_percent):
+    def validate_inputs(cls, phrase, start_percent, end_percent, images=None):  # the host passes every group
         if problem := inputs.text_problem("Concept", "phrase", phrase):
             return problem
         try:
@@ -285,7 +285,7 @@ class ComposeScene(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, continue_from):
+    def validate_inputs(cls, continue_from, concepts=None):  # the host passes every group
         return inputs.check_choice("Compose Scene", "continue_from", continue_from, blending.CONTINUE_FROM)
 
     @classmethod

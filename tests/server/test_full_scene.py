@@ -353,7 +353,7 @@ def short(long):
     return changed(graph, last, model=link("scene"))
 
 
-def test_a_node_a_person_paints_what_the_shipped_graph_paints_with_half_its_nodes(ready):
+def test_a_node_a_person_paints_what_the_shipped_graph_paints_with_16_nodes(ready):
     long = shipped("scene_sdxl_two_people")
     graph = short(long)
     assert len(graph) <= 16 < len(long)

@@ -16,6 +16,7 @@ import torch
 
 from ...concepts import choosing, detection
 from ...concepts import masks as pipeline
+from ...concepts.boxes import Box
 from ...concepts.host import finding
 from ...concepts.places import Boxes, Concepts, Finish
 from ...identity import faces, keypoints, recognising
@@ -92,23 +93,26 @@ def locate(
     detector, pictures: torch.Tensor, concepts: Sequence[Concept], rule: choosing.Rule, thresholds: detection.Thresholds
 ) -> Boxes:
     """The boxes of all concepts on pictures [B, H, W, 3], in their order: those with a mask around it, the others found."""
+    chosen: dict[int, list[Box | None]] = {}
+    others: dict[int, list[tuple[Box, ...]]] = {}
     sought = [number for number, one in enumerate(concepts) if one.mask is None]
-    found = finding.find(detector, pictures, [concepts[number].phrase for number in sought], rule, thresholds) if sought else None
-    chosen, candidates = [], []
-    for row in range(len(pictures)):
-        boxes, others = [], []
-        for number, one in enumerate(concepts):
-            if one.mask is None:
-                position = sought.index(number)
-                boxes.append(found.chosen[row][position])
-                others.append(found.found[row][position])
-            else:
-                box = described.masked_box(_fitted(one.mask, pictures, number + 1)[row % len(one.mask)])
-                boxes.append(box)
-                others.append((box,) if box else ())
-        chosen.append(tuple(boxes))
-        candidates.append(tuple(others))
-    return Boxes(described.names_of(concepts), pictures, tuple(chosen), tuple(candidates))
+    if sought:
+        found = finding.find(detector, pictures, [concepts[number].phrase for number in sought], rule, thresholds)
+        for position, number in enumerate(sought):
+            chosen[number] = [row[position] for row in found.chosen]
+            others[number] = [row[position] for row in found.found]
+    for number, one in enumerate(concepts):
+        if one.mask is not None:
+            boxes = [described.masked_box(mask) for mask in _fitted(one.mask, pictures, number + 1)]
+            chosen[number] = [boxes[row % len(boxes)] for row in range(len(pictures))]
+            others[number] = [(box,) if box else () for box in chosen[number]]
+    rows, numbers = range(len(pictures)), range(len(concepts))
+    return Boxes(
+        described.names_of(concepts),
+        pictures,
+        tuple(tuple(chosen[number][row] for number in numbers) for row in rows),
+        tuple(tuple(others[number][row] for number in numbers) for row in rows),
+    )
 
 
 def branch(
