@@ -17,6 +17,7 @@ GOOD = {
     "JediJointSet": {"prompts": "a\nb", "width": 64, "height": 64},
     "ConceptFind": {"phrases": "ball\nstar", "if_missing": "empty concept"},
     "IdentityFaceAnalysis": {"files": "any", "device": "cpu"},
+    "SceneToolsLoader": dict.fromkeys(("detector", "segmenter", "adapter", "face_analysis", "control_net"), "none"),
 }
 """What a node's own defaults leave open."""
 SOURCES = {
@@ -138,6 +139,29 @@ def scene():
     )
 
 
+def composed():
+    """A toy found, masked and painted in one node."""
+    graph = {
+        "model": node("JediDemoLoader", file=SCENE),
+        "tools": node("DemoToolsLoader", file=SCENE),
+        "photo": node("LoadImage", image=PICTURE),
+        "words": node("CLIPTextEncode", clip=link("model", 1), text="a ball"),
+        "null": node("CLIPTextEncode", clip=link("model", 1), text=""),
+        "concept": node(
+            "SceneConcept", phrase="ball", prompt="a ball", strength=0.8, control_strength=0.8, start_percent=0.0,
+            end_percent=1.0, **{"images.image0": link("photo")},
+        ),
+        "compose": node(
+            "SceneCompose", model=link("model"), clip=link("model", 1), tools=link("tools", 4), image=link("photo"),
+            positive=link("words"), negative=link("null"), continue_from="auto", last_steps=0, grow=0, feather=0.5,
+            overlaps="best score first", order="best score", box_threshold=0.35, text_threshold=0.25,
+            if_missing="empty concept", **{"concepts.concept0": link("concept")},
+        ),
+        "empty": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    }  # fmt: skip
+    return graph | sampled(link("compose"), link("words"), link("null"), link("empty"), link("model", 2))
+
+
 def upstream(graph, *ends):
     """The part of a graph that the nodes ``ends`` need."""
     wanted, todo = set(), list(ends)
@@ -158,7 +182,7 @@ def all_homes(described, ours):
 
     The graph has the one output, of those that the node leads to, that needs the fewest nodes.
     """
-    drawn = (joint(), scene())
+    drawn = (joint(), scene(), composed())
     homes = {}
     for kind in ours:
         found = None
