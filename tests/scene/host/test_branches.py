@@ -337,5 +337,6 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         with pytest.raises(ValueError, match=message):
             run()
     assert (
-        "needs to be `blend`, `own` or `auto`" in ConceptScene.validate_inputs("theirs") and ConceptScene.validate_inputs("own") is True
+        "needs to be `blend`, `own` or `auto`" in ConceptScene.validate_inputs("theirs")
+        and ConceptScene.validate_inputs("own") is True
     )
