@@ -9,7 +9,7 @@ from ..host import inputs, sockets
 from . import choosing, detection, masks, phrases, places
 from .host import files, finding, grounding, labelling, segmenting
 
-CATEGORY = "Concepts"
+CATEGORY = "Same Subject/Concepts"
 MOST_MASKS = 64
 
 

@@ -19,7 +19,7 @@ class LoadDemoModel(io.ComfyNode):
         return io.Schema(
             node_id="JediDemoLoader",
             display_name="Load Demo Model",
-            category="JeDi",
+            category="Same Subject/JeDi",
             description="Loads a small joint-image model that ships with the pack, and pictures of a subject for it, for trying "
             "JeDi without a download.",
             search_aliases=["jedi demo", "same subject demo", "tiny model", "checkpoint loader", "load demo"],
@@ -68,7 +68,7 @@ class LoadDemoTools(io.ComfyNode):
         return io.Schema(
             node_id="DemoToolsLoader",
             display_name="Load Demo Tools",
-            category="Concepts",
+            category="Same Subject/Concepts",
             description="Loads what a scene of several concepts needs beside its model: small, trained on the demo's toys, for "
             "trying scenes without a download.",
             search_aliases=["demo identity", "demo detector", "scene demo", "multi concept demo", "load demo"],

@@ -11,7 +11,7 @@ from ..host import inputs, sockets, weights
 from . import faces, keypoints, recognising
 from .host import applying, face_analysis, files
 
-CATEGORY = "Identity"
+CATEGORY = "Same Subject/Identity"
 MOST_PICTURES = 16
 
 

@@ -12,7 +12,7 @@ from . import guidance, layout, picking, places, prompts, references, settings, 
 from .host import sets as joint_sets
 from .host import subject_files
 
-CATEGORY = "JeDi"
+CATEGORY = "Same Subject/JeDi"
 MOST_REFERENCES = 16
 
 

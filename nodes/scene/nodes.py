@@ -21,7 +21,7 @@ from .host import composing, loading
 from .host.checks import is_joint
 from .host.runs import Scene
 
-CATEGORY = "Concepts"
+CATEGORY = "Same Subject/Concepts"
 MOST_PICTURES = 16
 
 
