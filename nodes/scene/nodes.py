@@ -388,6 +388,7 @@ class ConceptScene(io.ComfyNode):
             node_id="ConceptScene",
             display_name="Concept Scene",
             category=CATEGORY,
+            essentials_category="Image Tools",
             description="Makes a model paint several concepts, each in its place, by blending their latents at every step.",
             search_aliases=[
                 "multi concept",
