@@ -73,6 +73,15 @@ def test_a_chinese_frontend_shows_chinese(page, name):
     assert all(str(option).isascii() for option in shown["options"]), "options stay English"
 
 
+@pytest.mark.parametrize("name", ["JediReferences", "ConceptsFromMasks", "IdentityFromPictures"])
+def test_sockets_that_grow_have_a_tooltip_under_the_name_they_have_there(page, name):
+    grown = [socket for socket in page.evaluate(SHOWN.replace("NODE", name))["inputs"] if "." in socket]
+    find = """document.querySelector("#vue-app").__vue_app__.config.globalProperties.$tm("nodeDefs.NODE.inputs.KEY.tooltip")"""
+    assert grown
+    for key in (socket.replace(".", "_") for socket in grown):
+        assert page.evaluate(find.replace("NODE", name).replace("KEY", key)) == defined("zh")[name]["inputs"][key]["tooltip"]
+
+
 def test_the_frontend_says_nothing_of_languages(page):
     """It does of one that it does not have, and of a message that it cannot read."""
     said = page.evaluate("window.said")
