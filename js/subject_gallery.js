@@ -1,6 +1,7 @@
 // Load Subject: the pictures of all subjects below its list; a click chooses one.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { after, element } from "./widgets.js";
 
 const PICTURE = "data:image/jpeg;base64,";
 const STYLES = {
@@ -10,22 +11,16 @@ const STYLES = {
   picture: "display: block; width: 100%; aspect-ratio: 1; object-fit: cover",
 };
 
-function element(kind, style, more) {
-  const made = Object.assign(document.createElement(kind), more);
-  made.style.cssText = STYLES[style];
-  return made;
-}
-
 async function showPicture(tile, file) {
   const answer = await api.fetchApi(`/view_metadata/subjects?filename=${encodeURIComponent(file)}`);
   const source = answer.ok ? (await answer.json())["modelspec.thumbnail"] : null;
-  if (typeof source === "string" && source.startsWith(PICTURE)) tile.prepend(element("img", "picture", { src: source, alt: file }));
+  if (typeof source === "string" && source.startsWith(PICTURE)) tile.prepend(element("img", STYLES.picture, { src: source, alt: file }));
 }
 
 class Gallery {
   constructor(list) {
     this.list = list;
-    this.box = element("div", "gallery");
+    this.box = element("div", STYLES.gallery);
   }
 
   fill() {
@@ -35,8 +30,8 @@ class Gallery {
   }
 
   tile(file) {
-    const tile = element("button", "tile", { title: file });
-    tile.append(element("span", "name", { textContent: file.replace(/(_\d+_)?\.safetensors$/, "") }));
+    const tile = element("button", STYLES.tile, { title: file });
+    tile.append(element("span", STYLES.name, { textContent: file.replace(/(_\d+_)?\.safetensors$/, "") }));
     tile.onclick = () => {
       this.list.value = file;
       this.list.callback?.(file);
@@ -48,15 +43,6 @@ class Gallery {
   mark() {
     for (const tile of this.box.children) tile.style.borderColor = tile.title === this.list.value ? "#4a90d9" : "transparent";
   }
-}
-
-function after(holder, name, act) {
-  const before = holder[name];
-  holder[name] = function () {
-    const result = before?.apply(this, arguments);
-    act();
-    return result;
-  };
 }
 
 const galleries = new WeakMap();
