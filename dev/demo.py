@@ -81,7 +81,7 @@ def run(host: hosts.Host, options: argparse.Namespace) -> None:
         run_scene(host, options, started)
         return
     family = checkpoints.family_of(options.checkpoint) if options.checkpoint else "demo"
-    graph = graphs.read_graph({"demo": "demo", "sdxl": "checkpoint_sdxl"}.get(family, "checkpoint_sd15"))
+    graph = graphs.read_graph(graphs.OF_FAMILY.get(family, graphs.OF_OTHERS))
     references = options.reference or graphs.pictures_in(graph)
     pictures.check_pictures(references)
     with server.Server(host) as live:
@@ -101,7 +101,7 @@ def run(host: hosts.Host, options: argparse.Namespace) -> None:
 
 def run_scene(host: hosts.Host, options: argparse.Namespace, started: float) -> None:
     """The same for the demo of scenes."""
-    graph = graphs.read_graph("demo_scene")
+    graph = graphs.read_graph(graphs.DEMO_SCENE)
     if options.seed is not None:
         graphs.node_of(graph, "PrimitiveInt")["inputs"]["value"] = options.seed
     if options.steps is not None:

@@ -93,6 +93,6 @@ def check_texts(options: argparse.Namespace) -> None:
     if not all(prompt.strip() for prompt in options.prompt):
         raise SetupError("--prompt: a prompt is empty, say what to paint.")
     if len(options.caption) > 1:
-        count = len(options.reference) or len(graphs.pictures_in(graphs.read_graph("demo")))
+        count = len(options.reference) or len(graphs.pictures_in(graphs.read_graph(graphs.DEMO)))
         if len(options.caption) != count:
             raise SetupError(f"{len(options.caption)} captions for {count} references: give one for all, or one each.")

@@ -15,6 +15,10 @@ from same_subject.dev.host import SetupError
 
 FOLDER = pack.ROOT / "workflows" / "api"
 DEMO_PICTURES = pack.ROOT / "demo"
+DEMO, DEMO_SCENE = "Demo - One Toy in New Scenes", "Demo - Two Toys in One Picture"
+OF_FAMILY = {"demo": DEMO, "sdxl": "My Subject in New Scenes - SDXL"}
+"""The graph of a family of checkpoints, where it is not `OF_OTHERS`."""
+OF_OTHERS = "My Subject in New Scenes - SD 1.5"
 
 
 def read_graph(name: str) -> Graph:

@@ -39,7 +39,7 @@ def picture(folder, name="toy.png", size=(90, 120)):
 
 def has_demo_model():
     return (
-        pack.ROOT / "demo" / demo_graphs.node_of(demo_graphs.read_graph("demo"), "JediDemoLoader")["inputs"]["file"]
+        pack.ROOT / "demo" / demo_graphs.node_of(demo_graphs.read_graph(demo_graphs.DEMO), "JediDemoLoader")["inputs"]["file"]
     ).is_file()
 
 

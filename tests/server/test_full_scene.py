@@ -354,11 +354,11 @@ def short(long):
 
 
 def test_a_node_a_person_paints_what_the_shipped_graph_paints_with_16_nodes(ready):
-    long = shipped("scene_sdxl_two_people")
+    long = shipped("Two People in One Picture - SDXL")
     graph = short(long)
     assert len(graph) <= 16 < len(long)
     painted = []
-    for each in (long, graph, short(shipped("scene_sdxl_two_people", **{"Portrait of the second person": "cyd.png"}))):
+    for each in (long, graph, short(shipped("Two People in One Picture - SDXL", **{"Portrait of the second person": "cyd.png"}))):
         (saver,) = [key for key, one in each.items() if one["class_type"] == "SaveImage"]
         (entry,) = ready.client.run(each)[saver]["images"]
         painted.append(graphs.open_picture(ready, entry).tobytes())
@@ -366,7 +366,7 @@ def test_a_node_a_person_paints_what_the_shipped_graph_paints_with_16_nodes(read
 
 
 def test_what_is_wrong_in_a_node_a_person_is_said_with_the_remedy(ready):
-    graph = short(shipped("scene_sdxl_two_people"))
+    graph = short(shipped("Two People in One Picture - SDXL"))
     base = graph["scene"]["inputs"]["image"][0]
     for wrong, kind, said in (
         (changed(graph, base, image="one_face.png"), "SceneCompose", "no face was found inside the mask of concept 2"),
@@ -421,7 +421,7 @@ def feeds_a_saver(graph, key):
     return any(one["class_type"] == "SaveImage" and one["inputs"]["images"][0] == key for one in graph.values())
 
 
-@pytest.mark.parametrize("name", ("scene_sdxl_two_people", "scene_sdxl_own_masks"))
+@pytest.mark.parametrize("name", ("Two People in One Picture - SDXL", "People in Places You Paint - SDXL"))
 def test_the_workflows_of_two_people_run_as_they_ship(ready, name):
     for side, columns in {"left": slice(0, 320), "right": slice(320, 640)}.items():
         drawn = torch.full((320, 640, 4), 255, dtype=torch.uint8)
@@ -434,5 +434,5 @@ def test_the_workflows_of_two_people_run_as_they_ship(ready, name):
         (saver,) = [key for key, one in graph.items() if one["class_type"] == "SaveImage"]
         (entry,) = ready.client.run(graph)[saver]["images"]
         pictures.append(graphs.open_picture(ready, entry))
-    assert pictures[0].size == ((WIDTH, HEIGHT) if name == "scene_sdxl_two_people" else (320, 160))
+    assert pictures[0].size == ((WIDTH, HEIGHT) if name == "Two People in One Picture - SDXL" else (320, 160))
     assert pictures[0].tobytes() != pictures[1].tobytes(), "a portrait of another person gives another picture"

@@ -12,7 +12,7 @@ from same_subject.tests.server import graphs
 
 def example_graph():
     """The demo's graph, with random weights where a clone has no demo model."""
-    graph = demo_graphs.read_graph("demo")
+    graph = demo_graphs.read_graph(demo_graphs.DEMO)
     loader = demo_graphs.node_of(graph, "JediDemoLoader")["inputs"]
     if not (pack.ROOT / "demo" / loader["file"]).is_file():
         loader["file"] = "tiny.safetensors"

@@ -2,6 +2,7 @@
 
 import pytest
 from same_subject.dev import pack
+from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.tests.server import graphs, ui_format
 from same_subject.tests.server.ui_format import WORKFLOWS, read, widgets_of
 
@@ -22,8 +23,8 @@ def classes():
 
 
 def test_there_is_a_graph_for_each_demo_each_family_of_checkpoints_and_both_ways_to_a_scene():
-    assert set(NAMES) >= {"demo", "checkpoint_sd15", "checkpoint_sdxl"}
-    assert set(NAMES) >= {"demo_scene", "scene_sdxl_two_people", "scene_sdxl_own_masks"}
+    assert set(NAMES) >= {demo_graphs.DEMO, demo_graphs.DEMO_SCENE, demo_graphs.OF_OTHERS, *demo_graphs.OF_FAMILY.values()}
+    assert set(NAMES) >= {"Two People in One Picture - SDXL", "People in Places You Paint - SDXL"}
     assert NAMES == sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json"))
 
 
@@ -96,7 +97,7 @@ def test_the_links_of_a_blueprint_join_sockets_that_exist(name, classes):
 
 
 def test_the_blueprint_is_the_workflow_of_two_people_in_one_node(classes):
-    workflow = ui_format.as_api(read(WORKFLOWS / "scene_sdxl_two_people.json"), classes)
+    workflow = ui_format.as_api(read(WORKFLOWS / "Two People in One Picture - SDXL.json"), classes)
     blueprint = read(ui_format.BLUEPRINTS / "Two-Person Scene.json")
     (checkpoint,) = [number for number, node in workflow.items() if node["class_type"] == "CheckpointLoaderSimple"]
     (seed,) = [number for number, node in workflow.items() if node["class_type"] == "PrimitiveInt"]

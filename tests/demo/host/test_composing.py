@@ -22,7 +22,7 @@ def studio():
     """The demo's model, text encoder and tools, the sampler's inputs as the workflow has them, and its base picture."""
     folders.register()
     model, clip, vae, _ = LoadDemoModel.execute(FILE).result
-    graph = demo_graphs.read_graph("demo_scene")
+    graph = demo_graphs.read_graph(demo_graphs.DEMO_SCENE)
     sampler = next(one["inputs"] for one in graph.values() if one["class_type"] == "KSampler")
     words = demo_graphs.node_of({"words": graph[sampler["positive"][0]]}, "CLIPTextEncode")["inputs"]["text"]
     seed = demo_graphs.node_of(graph, "PrimitiveInt")["inputs"]["value"]
