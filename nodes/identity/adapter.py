@@ -87,9 +87,9 @@ class Adapter(nn.Module):
         weight = self.image_proj.proj_in.weight
         return self.image_proj(embedding.to(weight)[None, None])[0]
 
-    def null_tokens(self) -> torch.Tensor:
-        """Tokens of no identity, for conditioning that is steered away from: the resampler of zeros."""
-        return self.tokens(torch.zeros(self.embedding))
+    def null_tokens(self, nobody: torch.Tensor | None = None) -> torch.Tensor:
+        """Tokens of no identity, for conditioning that is steered away from: the resampler of ``nobody`` [E], or of zeros."""
+        return self.tokens(torch.zeros(self.embedding) if nobody is None else nobody)
 
     @torch.no_grad()
     def keys_values(self, tokens: torch.Tensor) -> KeysValues:

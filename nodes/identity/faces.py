@@ -9,6 +9,9 @@ import torch
 
 LARGEST, INDEX, LEFT_TO_RIGHT, NEAREST = "largest", "by score", "left to right", "nearest to point"
 CHOICES = (LARGEST, LEFT_TO_RIGHT, NEAREST, INDEX)
+AVERAGE, NORM_AVERAGE = "average", "norm average"
+COMBINATIONS = (AVERAGE, NORM_AVERAGE)
+"""How the embeddings of several pictures become one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +43,27 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """A person: the mean embedding [E] of the ``faces`` that were chosen, one from each picture."""
+    """A person: one embedding [E] of the ``faces`` that were chosen, one from each picture.
+
+    noise: how far nobody, whom conditioning is steered away from, lies from zeros; 0 or more.
+    """
 
     embedding: torch.Tensor
     faces: tuple[Face, ...]
+    noise: float = 0.0
+
+    def nobody(self) -> torch.Tensor | None:
+        """The embedding [E] of nobody: noise * u, u uniform in 0..1, drawn on the CPU; None for zeros.
+
+        The seed comes of the person's own embedding, as in ComfyUI_InstantID, so that a person has one nobody everywhere.
+        """
+        if not self.noise:
+            return None
+        embedding = self.embedding.detach().float().cpu()
+        if not embedding.isfinite().all():
+            return None  # the adapter refuses it, with a remedy
+        generator = torch.Generator().manual_seed(int(embedding.sum().item()) % 1_000_000_007)
+        return self.noise * torch.rand(embedding.shape, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,13 @@ def choose_inside(faces: Sequence[Face], mask: torch.Tensor, choice: Choice, nod
     return choose(covered, choice, node, f"{place} of {picture}")
 
 
-def gather(chosen: Sequence[Face]) -> Identity:
-    """One person from a face in each of several pictures: the mean of the raw embeddings."""
-    return Identity(torch.stack([face.embedding.float() for face in chosen]).mean(0), tuple(chosen))
+def gather(chosen: Sequence[Face], combination: str = AVERAGE, noise: float = 0.0) -> Identity:
+    """One person from a face in each of several pictures. combination: one of COMBINATIONS, of the raw embeddings.
+
+    `norm average` is that of ComfyUI_InstantID: the mean after each number was divided by its root of squares over the pictures,
+    so that what pictures disagree about vanishes and the rest is even. It changes nothing about one picture.
+    """
+    embeddings = torch.stack([face.embedding.float() for face in chosen])
+    if combination == NORM_AVERAGE and len(chosen) > 1:
+        embeddings = embeddings / embeddings.norm(dim=0).clamp_min(torch.finfo(embeddings.dtype).tiny)
+    return Identity(embeddings.mean(0), tuple(chosen), noise)

@@ -81,3 +81,31 @@ def test_no_face_inside_a_mask_is_an_error_that_says_what_there_was():
 def test_several_pictures_of_one_person_are_averaged():
     assert faces.gather(FACES[:2]).embedding.tolist() == [95.0] * 4
     assert faces.gather(FACES[:1]).embedding.tolist() == [150.0] * 4
+
+
+def of(*embedding):
+    return Face(torch.zeros(4), torch.zeros(5, 2), torch.tensor(embedding), 0.9, 10, 10)
+
+
+def test_the_norm_average_is_that_of_comfyui_instantid():
+    pictures = torch.randn(3, 1, 512, generator=torch.Generator().manual_seed(0))
+    theirs = torch.mean(pictures / torch.norm(pictures, dim=0, keepdim=True), dim=0).flatten()
+    gathered = faces.gather([of(*row.flatten().tolist()) for row in pictures], faces.NORM_AVERAGE)
+    assert torch.allclose(gathered.embedding, theirs, rtol=1e-6)
+    assert not torch.allclose(theirs, pictures.mean(0).flatten(), atol=0.1)
+    assert faces.gather([of(3.0, 0.0), of(-3.0, 0.0)], faces.NORM_AVERAGE).embedding.tolist() == [0.0, 0.0], "never NaN"
+    assert faces.gather([of(3.0, 4.0)], faces.NORM_AVERAGE).embedding.tolist() == [3.0, 4.0], "one picture is as it is"
+
+
+def test_noise_makes_a_nobody_of_each_person_that_is_always_the_same():
+    """The numbers are those that ComfyUI_InstantID draws: uniform, from a seed that is the sum of the embedding."""
+    ann, ben = of(*torch.linspace(-3, 5, 512).tolist()), of(*torch.linspace(-9, 5, 512).tolist())
+    assert faces.gather([ann]).nobody() is None, "zeros by default"
+    before = torch.random.get_rng_state()
+    nobody = faces.gather([ann], noise=0.35).nobody()
+    assert torch.equal(torch.random.get_rng_state(), before), "no other random numbers change"
+    torch.manual_seed(int(ann.embedding.sum().item()) % 1000000007)
+    assert torch.equal(nobody, 0.35 * torch.rand(1, 1, 512).flatten())
+    torch.random.set_rng_state(before)
+    assert torch.equal(faces.gather([ann], noise=0.7).nobody(), 2 * nobody)
+    assert not torch.equal(faces.gather([ben], noise=0.35).nobody(), nobody)

@@ -82,11 +82,15 @@ def _detector():
     names = {(kind, stride): f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in (8, 16, 32)}
     width = {"score": 1, "bbox": 4, "kps": 10}
     for (kind, stride), name in names.items():
-        anchors = 2 * (SIZE // stride) ** 2
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{kind}{stride}", width[kind]]))
         if stride != 32:
-            constants[f"{name}_zero"] = numpy.zeros((anchors, width[kind]), dtype=numpy.float32)
-            nodes.append(helper.make_node("Identity", [f"{name}_zero"], [name]))
+            constants[f"{name}_zero"] = numpy.zeros((2 * width[kind], 3, 1, 1), dtype=numpy.float32)
+            constants[f"{name}_rows"] = numpy.array([-1, width[kind]])
+            nodes += [
+                helper.make_node("AveragePool", ["input.1"], [f"{name}_cells"], kernel_shape=[stride] * 2, strides=[stride] * 2),
+                helper.make_node("Conv", [f"{name}_cells", f"{name}_zero"], [f"{name}_zeros"]),
+                helper.make_node("Reshape", [f"{name}_zeros", f"{name}_rows"], [name]),
+            ]
     # Red minus green of a cell, -2..2, and its blue, -1..1; an anchor stands at a cell's upper left corner.
     constants["contrast"] = numpy.array([0.5, -0.5, 0, 0, 0, 0.5], dtype=numpy.float32).reshape(2, 3, 1, 1)
     constants["shift"] = numpy.array([0.0, 1.0], dtype=numpy.float32).reshape(1, 2, 1, 1)

@@ -27,7 +27,8 @@ ARCHIVE = f"{PACK}.zip"
 FILES_FOLDER = f"models/{FOLDER}/models/{PACK}"
 EXACT, ANY = "as published", "any"
 AUTO, CPU = "auto", "cpu"
-DETECTION_SIZE = (640, 640)
+DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)
+"""Sides in pixels of the square that a picture is fitted into, in the order of trying: the next only where one shows no face."""
 LEAST_SCORE = 0.5
 BOTH_RUNTIMES = (
     "The packages onnxruntime and onnxruntime-gpu are both installed, and each overwrites parts of the other: faces are then "
@@ -52,7 +53,7 @@ class FaceAnalysis:
         comfy.model_management.throw_exception_if_processing_interrupted()
         height, width = picture.shape[:2]
         rgb = (picture[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-        found = self.app.get(rgb.flip(-1).contiguous().numpy())
+        found = self._detected(rgb.flip(-1).contiguous().numpy())
         faces = [
             Face(
                 torch.as_tensor(one.bbox).float(),
@@ -65,6 +66,26 @@ class FaceAnalysis:
             for one in found
         ]
         return sorted(faces, key=lambda face: -face.score)
+
+    def _detected(self, bgr) -> list:
+        """insightface's faces at the first of DETECTION_SIZES that shows any: one that fills the picture needs to be smaller."""
+        found, detector = self.app.get(bgr), self.app.det_model
+        if found or getattr(detector, "static_input_size", None) is not None:
+            return found
+        before = {name: getattr(detector, name) for name in ("input_size", "input_sizes") if hasattr(detector, name)}
+        try:
+            for side in DETECTION_SIZES[1:]:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                detector.input_size = (side, side)
+                if "input_sizes" in before:  # insightface 2 reads this one
+                    detector.input_sizes = [(side, side)]
+                if found := self.app.get(bgr):
+                    logging.info("Same Subject: a face was found with the picture fitted into %s pixels.", side)
+                    return found
+        finally:
+            for name, value in before.items():
+                setattr(detector, name, value)
+        return []
 
 
 def register() -> None:
@@ -94,7 +115,7 @@ def load(files: str, device: str) -> FaceAnalysis:
         raise ValueError(
             f"Load Face Analysis: {folder} holds no face recogniser. Get {source()} and unpack its five files there."
         )
-    app.prepare(ctx_id=0, det_thresh=LEAST_SCORE, det_size=DETECTION_SIZE)
+    app.prepare(ctx_id=0, det_thresh=LEAST_SCORE, det_size=(DETECTION_SIZES[0],) * 2)
     return FaceAnalysis(app)
 
 

@@ -126,7 +126,7 @@ def project(loaded: LoadedAdapter, identity: Identity) -> Projection:
     """Tokens, keys and values of an identity and of no identity, in full precision: all that sampling needs."""
     comfy.model_management.load_models_gpu([loaded.patcher], force_full_load=True)
     adapter, to = loaded.adapter, comfy.model_management.intermediate_device()
-    tokens, null = adapter.tokens(identity.embedding.to(loaded.patcher.load_device)), adapter.null_tokens()
+    tokens, null = adapter.tokens(identity.embedding.to(loaded.patcher.load_device)), adapter.null_tokens(identity.nobody())
     present, absent = (_moved(adapter.keys_values(each), to) for each in (tokens, null))
     return Projection(tokens.to(to), null.to(to), present, absent)
 
@@ -135,7 +135,7 @@ def face_tokens(loaded: LoadedAdapter, identity: Identity) -> tuple[torch.Tensor
     """Tokens [F, width] of an identity and of no identity, for the ControlNet."""
     comfy.model_management.load_models_gpu([loaded.patcher], force_full_load=True)
     to = comfy.model_management.intermediate_device()
-    return loaded.adapter.tokens(identity.embedding).to(to), loaded.adapter.null_tokens().to(to)
+    return loaded.adapter.tokens(identity.embedding).to(to), loaded.adapter.null_tokens(identity.nobody()).to(to)
 
 
 def _moved(kv: adapters.KeysValues, device: torch.device) -> adapters.KeysValues:

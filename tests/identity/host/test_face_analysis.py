@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import re
 import sys
+from types import SimpleNamespace
 
 import folder_paths
 import pytest
@@ -77,8 +78,51 @@ def test_the_nodes_choose_average_and_draw(analysis):
     assert torch.equal(identity.embedding, torch.stack(ones).mean(0)) and len(identity.faces) == 2
     x, y = (int(value) for value in identity.faces[0].keypoints[2])
     assert drawn.shape == (1, 640, 640, 3) and drawn[0, y, x].tolist() == [0.0, 0.0, 1.0]
+    chosen = identity_nodes.IdentityFromPictures.execute(
+        analysis, images, "by score", 0, 0.5, 0.5, combine="norm average", noise=0.35
+    )
+    assert torch.equal(chosen.result[0].embedding, (torch.stack(ones) / torch.stack(ones).norm(dim=0)).mean(0))
+    assert chosen.result[0].nobody().max() < 0.35 and identity.nobody() is None
     (drawn,) = identity_nodes.FaceKeypoints.execute(analysis, torch.stack((first, second)), "largest", 0, 0.5, 0.5).result
     assert drawn.shape == (2, 640, 640, 3) and not torch.equal(drawn[0], drawn[1])
+
+
+class Detector:
+    """Stands in for insightface: sees a face only in a picture that is fitted into at most ``most`` pixels."""
+
+    def __init__(self, most):
+        self.most, self.tried, self.det_model = most, [], self
+        self.input_size, self.input_sizes = (640, 640), [(640, 640)]
+
+    def get(self, picture):
+        assert self.input_sizes == [self.input_size]
+        self.tried.append(self.input_size[0])
+        box, points = torch.tensor([1.0, 2.0, 30.0, 40.0]), torch.zeros(5, 2)
+        face = SimpleNamespace(bbox=box, kps=points, embedding=torch.full((512,), float(self.input_size[0])), det_score=0.9)
+        return [face] if self.tried[-1] <= self.most else []
+
+
+@pytest.mark.parametrize(("most", "tried"), [(640, [640]), (384, [640, 576, 512, 448, 384]), (100, list(range(640, 192, -64)))])
+def test_a_face_that_fills_the_picture_is_looked_for_in_smaller_ones(most, tried):
+    detector = Detector(most)
+    found = face_analysis.FaceAnalysis(detector).faces(picture())
+    assert detector.tried == tried and [face.embedding[0].item() for face in found] == [tried[-1]] * (most >= 256)
+    assert (detector.input_size, detector.input_sizes) == ((640, 640), [(640, 640)]), "the next picture starts as this one did"
+    detector.tried.clear()
+    detector.static_input_size = (640, 640)
+    face_analysis.FaceAnalysis(detector).faces(picture())
+    assert detector.tried == [640], "a detector of one size is asked once"
+
+
+def test_insightface_itself_detects_at_every_size(analysis, monkeypatch):
+    sizes, detect = [], type(analysis.app.det_model)._detect_candidates
+    monkeypatch.setattr(
+        type(analysis.app.det_model), "_detect_candidates", lambda *given: (sizes.append(given[2]), detect(*given))[1]
+    )
+    assert analysis.faces(picture()) == []
+    assert sizes == [(side, side) for side in face_analysis.DETECTION_SIZES]
+    sizes.clear()
+    assert len(analysis.faces(picture(BIG))) == 1 and sizes == [(640, 640)]
 
 
 def test_a_picture_without_a_face_is_an_error_that_says_which_picture(analysis):

@@ -1,6 +1,7 @@
 """The identity nodes from files to a picture, and files that are not what they should be."""
 
 import pickle
+from dataclasses import replace
 
 import comfy.cldm.cldm
 import comfy.model_detection
@@ -155,6 +156,25 @@ def test_the_controlnet_node_gives_positive_the_persons_tokens_and_negative_nobo
     assert gap(tags[1].tokens, built.null_tokens()) < ROUNDING
     assert gap(tags[0].tokens, tags[1].tokens) > VISIBLE
     assert torch.equal(tags[0].hint, keypoints.movedim(-1, 1))
+
+
+def test_noise_reaches_the_side_that_is_steered_away_from_on_the_model_and_on_the_controlnet(folder, unet):
+    adapter, control = load("ip-adapter.bin"), identities.control()
+    quiet, noisy = identity(0), replace(identity(0), noise=0.35)
+    nobody = adapter.adapter.null_tokens(noisy.nobody())
+    assert gap(nobody, adapter.adapter.null_tokens()) > VISIBLE
+    plain, other = (
+        IdentitySampling.on(ApplyIdentity.execute(unet, adapter, one, 0.8, 0.0, 1.0).result[0]).identities[0].projection
+        for one in (quiet, noisy)
+    )
+    assert torch.equal(other.tokens, plain.tokens) and torch.equal(other.null_tokens, nobody)
+    assert torch.equal(other.present.keys[0], plain.present.keys[0])
+    assert torch.equal(other.absent.keys[3], adapter.adapter.keys_values(nobody).keys[3])
+    positive, negative = IdentityControlNet.execute(
+        conditioning(0), conditioning(1), control, adapter, noisy, torch.rand(1, 64, 64, 3), 0.8, 0.0, 1.0
+    ).result
+    tags = [next(iter(entry[0][1]["model_conds"].values())).cond for entry in (positive, negative)]
+    assert torch.equal(tags[1].tokens, nobody) and torch.equal(tags[0].tokens, adapter.adapter.tokens(quiet.embedding))
 
 
 def test_inputs_that_cannot_work_are_refused_with_a_remedy(folder, unet):
