@@ -53,6 +53,14 @@ def masks(given: torch.Tensor, name: str) -> torch.Tensor:
     return given.reshape(-1, *given.shape[-2:]).cpu()
 
 
+def acting_mask(given: torch.Tensor, name: str) -> torch.Tensor:
+    """As `masks`, of where an identity acts; one that is black everywhere is refused: it would switch the identity off unseen."""
+    mask = masks(given, name)
+    if not mask.any():
+        raise ValueError(f"{name} is black everywhere, so the identity would act nowhere. White marks where it acts.")
+    return mask
+
+
 def check_finite(values: torch.Tensor, name: str) -> None:
     """Raise where there is a NaN or infinity: one would spoil whole pictures. name: begins the error."""
     if not values.isfinite().all():

@@ -190,9 +190,7 @@ class IdentityFromPictures(io.ComfyNode):
 
     @classmethod
     @inputs.checked
-    def execute(
-        cls, face_analysis, images, face, number, x, y, combine=faces.AVERAGE, noise=0.0
-    ) -> io.NodeOutput:
+    def execute(cls, face_analysis, images, face, number, x, y, combine=faces.AVERAGE, noise=0.0) -> io.NodeOutput:
         pictures = [picture for batch in images.values() if batch is not None for picture in batch]
         chosen = recognising.choose_in_pictures("Identity", face_analysis, pictures, faces.Choice(face, number, x, y))
         first = chosen[0]

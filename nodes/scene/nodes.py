@@ -352,15 +352,39 @@ class ConceptBranch(io.ComfyNode):
                 sockets.IdentityAdapter.Input("adapter", optional=True, tooltip="With `identity`: from Load InstantID."),
                 sockets.Identity.Input("identity", optional=True, tooltip="For a person: who it is, from Identity."),
                 inputs.identity_strength(optional=True),
+                inputs.share(
+                    "start_percent",
+                    0.0,
+                    "With `identity`: share of the schedule at which it begins to act.",
+                    optional=True,
+                    advanced=True,
+                ),
+                inputs.share(
+                    "end_percent",
+                    1.0,
+                    "With `identity`: share of the schedule at which it stops acting.",
+                    optional=True,
+                    advanced=True,
+                ),
+                io.Mask.Input(
+                    "identity_mask",
+                    optional=True,
+                    tooltip="With `identity`: white where it acts inside the concept, such as the face alone. None: everywhere.",
+                ),
             ],
             outputs=[sockets.Branches.Output(display_name="branches", tooltip="For the next Concept Branch, or Concept Scene.")],
         )
 
     @classmethod
+    def validate_inputs(cls, start_percent=None, end_percent=None):
+        return inputs.window_or_problem("Concept Branch", "start_percent", start_percent, "end_percent", end_percent)
+
+    @classmethod
     @inputs.checked
     def execute(
-        cls, positive, negative, mask=None, model=None, joint_set=None, previous=(), adapter=None, identity=None, weight=0.8
-    ) -> io.NodeOutput:
+        cls, positive, negative, mask=None, model=None, joint_set=None, previous=(), adapter=None, identity=None, weight=0.8,
+        start_percent=0.0, end_percent=1.0, identity_mask=None,
+    ) -> io.NodeOutput:  # fmt: skip
         number = len(previous) + 1
         if number > MOST_CONCEPTS:
             raise ValueError(f"Concept Branch: {number} concepts are chained, but a scene takes at most {MOST_CONCEPTS}.")
@@ -377,7 +401,16 @@ class ConceptBranch(io.ComfyNode):
         if (adapter is None) != (identity is None):
             given, missing = ("`adapter`", "`identity`") if identity is None else ("`identity`", "`adapter`")
             raise ValueError(f"Concept Branch: concept {number} has an {given} but no {missing}. Connect both, or neither.")
-        person = None if identity is None else Placement(identity_files.project(adapter, identity), weight)
+        if identity is None and identity_mask is not None:
+            raise ValueError(
+                f"Concept Branch: concept {number} has an `identity_mask` but no `identity`. Connect both, or neither; where the "
+                "concept itself is goes to `mask`."
+            )
+        if identity_mask is not None:
+            identity_mask = inputs.acting_mask(identity_mask, f"Concept Branch: the `identity_mask` of concept {number}")
+        person = None
+        if identity is not None:
+            person = Placement(identity_files.project(adapter, identity), weight, identity_mask, start_percent, end_percent)
         return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person)))
 
 

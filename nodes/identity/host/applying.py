@@ -58,10 +58,5 @@ def add_control(
 
 
 def _as_masks(node: str, mask: torch.Tensor | None) -> torch.Tensor | None:
-    """[P, H, W], or None. A mask that is black everywhere is refused: it would switch the identity off unseen."""
-    if mask is None:
-        return None
-    mask = inputs.masks(mask, f"{node}: `mask`")
-    if not mask.any():
-        raise ValueError(f"{node}: `mask` is black everywhere, so the identity would act nowhere. White marks where it acts.")
-    return mask
+    """[P, H, W], or None."""
+    return None if mask is None else inputs.acting_mask(mask, f"{node}: `mask`")

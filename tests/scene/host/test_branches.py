@@ -1,6 +1,7 @@
 """What a concept of a scene can be, and what the sampler of a scene can be: next to a plain run of each branch."""
 
 import importlib
+import itertools
 from itertools import pairwise
 
 import comfy.controlnet
@@ -13,6 +14,7 @@ from same_subject.nodes.identity import adapter as adapters
 from same_subject.nodes.identity.host import face_control
 from same_subject.nodes.identity.host import files as identity_files
 from same_subject.nodes.identity.host.sampling import IdentitySampling, cross_attention_layers
+from same_subject.nodes.identity.nodes import ApplyIdentity
 from same_subject.nodes.identity.placement import Placement
 from same_subject.nodes.scene.branch import Branch
 from same_subject.nodes.scene.host.runs import Scene
@@ -34,14 +36,19 @@ def with_model(branch, model, joint_set=None):
     return Branch(branch.positive, branch.negative, model, branch.mask, joint_set)
 
 
-def placements(unet, count):
-    """Identities of an adapter of this UNet's own layers."""
+def loaded_adapter(unet):
+    """An adapter of this UNet's own layers."""
     import comfy.model_patcher
 
     channels = [layer.channels for layer in cross_attention_layers(unet)]
     built = adapters.build(identities.adapter_state(2, identities.WIDTH, channels), "tiny.bin")
     patcher = comfy.model_patcher.ModelPatcher(built, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
-    loaded = identity_files.LoadedAdapter(patcher, "tiny.bin")
+    return identity_files.LoadedAdapter(patcher, "tiny.bin")
+
+
+def placements(unet, count):
+    """Identities on this UNet."""
+    loaded = loaded_adapter(unet)
     return [Placement(identity_files.project(loaded, identities.identity(seed)), 0.8) for seed in range(count)]
 
 
@@ -58,6 +65,29 @@ def test_identities_of_one_model_go_to_their_concepts_in_one_call_each_step(unet
     assert gap(sample(install(unet, chain, continue_from)), expected) > VISIBLE
     with pytest.raises(ValueError, match="has 1 identities, but 2 Concept Branch nodes.*one Apply Identity for each"):
         sample(install(IdentitySampling((people[0],)).install(unet), chain))
+
+
+def test_an_identity_of_a_branch_has_the_window_and_the_mask_of_apply_identity(unet):
+    adapter, chain = loaded_adapter(unet), branches(2)
+    top = torch.zeros(1, 8, 8)
+    top[:, :4] = 1
+    how = {"start_percent": 0.0, "end_percent": 0.5}
+
+    def in_branches(**more):
+        made = ()
+        for number, one in enumerate(chain):
+            person = {"adapter": adapter, "identity": identities.identity(number), "weight": 0.8}
+            made = ConceptBranch.execute(one.positive, one.negative, one.mask, previous=made, **person, **more).result[0]
+        return sample(install(unet, made))
+
+    model = unet
+    for number in range(2):
+        model = ApplyIdentity.execute(model, adapter, identities.identity(number), 0.8, *how.values(), top).result[0]
+    assert torch.equal(in_branches(**how, identity_mask=top), sample(install(model, chain)))
+    pictures = [in_branches(), in_branches(**how), in_branches(identity_mask=top), in_branches(**how, identity_mask=top)]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(pictures, 2))
+    said = "`start_percent` is 0.8, after `end_percent` 0.2"
+    assert said in ConceptBranch.validate_inputs(0.8, 0.2) and ConceptBranch.validate_inputs() is True
 
 
 def test_face_controlnets_of_all_concepts_are_one_call(monkeypatch):
@@ -298,6 +328,12 @@ def test_wrong_inputs_are_refused_with_the_node_and_the_remedy(unet):
         "`model` from JeDi but no `joint_set`": lambda: ConceptBranch.execute([], [], model=jedi),
         "`joint_set` but no `model` from JeDi": lambda: ConceptBranch.execute([], [], joint_set=case.joint_set),
         "concept 1 has an `identity` but no `adapter`. Connect both": lambda: ConceptBranch.execute([], [], identity=object()),
+        "concept 1 has an `identity_mask` but no `identity`": lambda: ConceptBranch.execute(
+            [], [], identity_mask=torch.ones(1, 8, 8)
+        ),
+        "`identity_mask` of concept 1 is black everywhere": lambda: ConceptBranch.execute(
+            [], [], adapter=person[0], identity=person[1], identity_mask=torch.zeros(1, 8, 8)
+        ),
         "concept 1 has an `adapter` but no `identity`. Connect both": lambda: ConceptBranch.execute([], [], adapter=object()),
         "Concept Scene: the model has .* but the adapter needs 70 cross-attention layers": lambda: ConceptScene.execute(
             unet, ConceptBranch.execute([], [], chain[0].mask, None, None, (), *person).result[0], "blend", 0, 0.0
