@@ -7,7 +7,14 @@ import logging
 from comfy_api.latest import ComfyExtension, io
 
 from .concepts.host import files as concept_files
-from .concepts.nodes import ConceptMasks, ConceptsFromMasks, FindConcepts, LoadGroundingDino, LoadSegmentAnything
+from .concepts.nodes import (
+    ConceptMasks,
+    ConceptsFromBoxes,
+    ConceptsFromMasks,
+    FindConcepts,
+    LoadGroundingDino,
+    LoadSegmentAnything,
+)
 from .demo.host import folders
 from .demo.nodes import LoadDemoModel, LoadDemoTools
 from .identity.host import face_analysis
@@ -25,7 +32,7 @@ from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, LoadSubject, Pick
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 
 JEDI = (LoadDemoModel, ReferencePictures, SaveSubject, LoadSubject, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
-CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptMasks, ConceptsFromMasks)
+CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBoxes, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
 NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE)

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..host import inputs, sockets
-from . import choosing, detection, masks, phrases, places
+from . import choosing, detection, given, masks, phrases, places
 from .host import files, finding, grounding, labelling, segmenting
 
 CATEGORY = "Same Subject/Concepts"
@@ -250,11 +250,72 @@ def _mask_outputs() -> list:
             tooltip="One mask a concept, in order, for the first picture and then for each further one. They do not overlap.",
         ),
         io.Mask.Output(display_name="background", tooltip="For each picture what no concept covers."),
+        io.BoundingBox.Output(
+            display_name="mask_boxes",
+            tooltip="For each picture the boxes around the masks, in order, as ComfyUI's bounding boxes.",
+        ),
     ]
 
 
 def _masks_out(result: places.Concepts) -> io.NodeOutput:
-    return io.NodeOutput(result, result.masks.flatten(0, 1), 1 - result.masks.sum(1))
+    around = [_as_dicts(result.phrases, [[box] if box else [] for box in row]) for row in result.mask_boxes()]
+    return io.NodeOutput(result, result.masks.flatten(0, 1), 1 - result.masks.sum(1), around)
+
+
+class ConceptsFromBoxes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptsFromBoxes",
+            display_name="Concepts From Boxes",
+            category=CATEGORY,
+            description="Makes concepts of boxes that another node found or that you drew, without our detector.",
+            search_aliases=["bounding box", "bbox", "boxes to concepts", "own boxes", "rt-detr", "sam3", "multi concept"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture that the boxes are about, or a batch."),
+                io.BoundingBox.Input(
+                    "bounding_boxes",
+                    force_input=True,
+                    tooltip="ComfyUI's bounding boxes: from Bounding Box, Create Bounding Boxes, RT-DETR Detect or SAM3 Detect.",
+                ),
+                io.String.Input(
+                    "phrases",
+                    multiline=True,
+                    default="",
+                    tooltip="One concept a line; the first boxes of the order are theirs. Empty: every box is a concept, called "
+                    "by its label.",
+                ),
+                io.Combo.Input(
+                    "order", options=list(given.ORDERS), tooltip="In what order the boxes go to the phrases: as given, or sorted."
+                ),
+                sockets.Boxes.Input(
+                    "previous",
+                    optional=True,
+                    tooltip="Concepts of the same picture from Find Concepts or another Concepts From Boxes; they come first.",
+                ),
+            ],
+            outputs=[
+                sockets.Boxes.Output(display_name="boxes", tooltip="The concepts with their boxes, for Concept Masks."),
+                io.Image.Output(
+                    display_name="preview", tooltip="The pictures with the boxes, the concepts' numbers from 1, and phrases."
+                ),
+            ],
+        )
+
+    @classmethod
+    @inputs.checked
+    def execute(cls, image, bounding_boxes, phrases, order, previous=None) -> io.NodeOutput:
+        first = 1 if previous is None else len(previous.phrases) + 1
+        result = given.boxes(bounding_boxes, image[..., :3], _lines(phrases), order, first)
+        if previous is not None:
+            result = previous.join(result, given.NODE)
+            for number, row in enumerate(result.chosen, 1):
+                given.check_distinct(result.phrases, row, f"picture {number}")
+        return io.NodeOutput(result, labelling.labelled(result))
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 class ConceptMasks(io.ComfyNode):
@@ -267,7 +328,7 @@ class ConceptMasks(io.ComfyNode):
             description="Turns the boxes of concepts into masks that do not overlap, and into blend weights that sum to one.",
             search_aliases=["segment anything", "sam", "box to mask", "instance masks", "regional", "multi concept"],
             inputs=[
-                sockets.Boxes.Input("boxes", tooltip="From Find Concepts; the pictures come with them."),
+                sockets.Boxes.Input("boxes", tooltip="From Find Concepts or Concepts From Boxes; the pictures come with them."),
                 *_pipeline_inputs(),
                 sockets.Segmenter.Input(
                     "segmenter", optional=True, tooltip="From Load Segment Anything. Without it, masks are box-shaped."
@@ -313,7 +374,7 @@ class ConceptsFromMasks(io.ComfyNode):
     @inputs.checked
     def execute(cls, masks, phrases, grow, overlaps, feather) -> io.NodeOutput:
         raw = _gather(masks)
-        names = tuple(line.strip() for line in phrases.splitlines() if line.strip())
+        names = _lines(phrases)
         if names and len(names) != len(raw):
             raise ValueError(
                 f"Concepts From Masks: `phrases` has {len(names)} lines for {len(raw)} masks. Write one line a mask, or none."
@@ -332,6 +393,11 @@ def _gather(given: dict) -> torch.Tensor:
         found = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
         raise ValueError(f"Concepts From Masks: `masks` needs masks of one size, but has {found}. Resize them.")
     masks = torch.cat(batches)
+    if not len(masks):
+        raise ValueError(
+            "Concepts From Masks: `masks` holds no mask, but needs at least 1. The node before it found nothing: look for "
+            "something else, or lower its threshold."
+        )
     for number, mask in enumerate(masks, 1):
         inputs.check_finite(mask, f"Concepts From Masks: mask {number}")
     return masks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,12 +23,12 @@ class Boxes:
     chosen: tuple[tuple[Box | None, ...], ...]
     found: tuple[tuple[tuple[Box, ...], ...], ...]
 
-    def join(self, more: Boxes) -> Boxes:
-        """The concepts of both, these first. Raises unless both are of the same pictures."""
+    def join(self, more: Boxes, node: str = "Find Concepts") -> Boxes:
+        """The concepts of both, these first. Raises unless both are of the same pictures. node: begins the error."""
         if not torch.equal(self.pictures, more.pictures):
             given, needed = (" x ".join(map(str, one.pictures.shape[:3])) for one in (self, more))
             raise ValueError(
-                f"Find Concepts: `previous` holds concepts of other pictures ({given}) than `image` ({needed}; pictures x height "
+                f"{node}: `previous` holds concepts of other pictures ({given}) than `image` ({needed}; pictures x height "
                 "x width). Connect the same pictures to both nodes."
             )
         return Boxes(
@@ -58,6 +58,13 @@ class Concepts:
         pairs = [pipeline.blend_weights(masks, height, width, self.feather) for masks in self.masks]
         own, background = zip(*pairs, strict=True)
         return torch.stack(own), torch.stack(background)
+
+    def mask_boxes(self) -> list[list[Box | None]]:
+        """For each picture K boxes around the masks, with the scores of the boxes they came of; None where one is black."""
+        return [
+            [_around(mask, box) if box and mask.any() else None for mask, box in zip(masks, row, strict=True)]
+            for masks, row in zip(self.masks, self.boxes, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,11 @@ def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, 
     shared = pipeline.disjoint(grown, distance)
     pipeline.check_shares(grown, shared, names, where)
     return shared
+
+
+def _around(mask: torch.Tensor, box: Box) -> Box:
+    """The box around what is white in a mask [H, W], or around all that is not black where nothing is over one half."""
+    return replace(box_of(mask if (mask > 0.5).any() else (mask > 0).float()), score=box.score)
 
 
 def box_of(mask: torch.Tensor) -> Box:

@@ -132,6 +132,8 @@ def _problems(kind: str | None, name: str, value: Any) -> Iterator[tuple[str, st
         for part, each in value.items():
             if each is not None:
                 yield from _problems("", f"{name}.{part}", each)
+    elif kind == io.BoundingBox.io_type:  # plain by nature; what takes boxes looks at each
+        return
     elif kind not in WIDGETS:
         if _is_plain(value):
             yield name, f"is {_shown(repr(value))}, but needs what another node gives. Connect one."

@@ -80,6 +80,7 @@ def test_the_pack_lists_its_nodes(extension):
         "ConceptDetectorLoader",
         "ConceptSegmenterLoader",
         "ConceptFind",
+        "ConceptsFromBoxes",
         "ConceptMasks",
         "ConceptsFromMasks",
         "IdentityLoader",

@@ -39,7 +39,7 @@ def test_the_numbers_on_the_preview_are_those_that_face_keypoints_takes(detector
     monkeypatch.setattr(labelling.ImageDraw.ImageDraw, "text", lambda self, at, text, **style: written.append(text))
     names = ("a red ball", "a green box")
     boxes, *_ = find(detector, planted.scene(*TWO).repeat(2, 1, 1, 1), "\n".join(names))
-    _, masks, _ = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0).result
+    _, masks, *_ = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0).result
     assert len(written) == 4
     for label in written:
         number, name = label.split(" ", 1)
@@ -78,6 +78,160 @@ def test_nodes_in_a_chain_choose_by_rules_of_their_own(detector):
         find(detector, planted.scene(*TWO), "green", previous=first)
 
 
+def box(x, y, width, height, **more):
+    return {"x": x, "y": y, "width": width, "height": height, **more}
+
+
+def from_boxes(image, given, phrases="", order="as given", **more):
+    return nodes.ConceptsFromBoxes.execute(image, given, phrases, order, **more).result
+
+
+def test_boxes_of_the_hosts_nodes_become_concepts(detector):
+    """A box, a list of them for all pictures, or a list for each: the three forms that the host's own nodes give and take."""
+    from comfy_extras import nodes_bounding_boxes, nodes_images
+
+    image = planted.scene(*TWO)
+    (one,) = nodes_images.BoundingBox.execute(8, 10, 24, 80).result
+    boxes, preview = from_boxes(image, one)
+    assert boxes.phrases == ("concept 1",) and boxes.chosen[0][0].corners == (8, 10, 32, 90)
+    assert preview.shape == (1, 96, 96, 3) and not torch.equal(preview, image)
+    drawn = [box(8, 10, 24, 80), box(56, 20, 32, 60)]
+    (given,) = nodes_bounding_boxes.CreateBoundingBoxes.execute(96, 96, drawn).result[1:2]
+    boxes, _ = from_boxes(image.repeat(2, 1, 1, 1), given)
+    assert boxes.phrases == ("concept 1", "concept 2")
+    assert boxes.chosen[0] == boxes.chosen[1] and boxes.chosen[0][1].corners == (56, 20, 88, 80)
+    found, chosen, *_ = find(detector, image, "a red ball\na green box")
+    boxes, _ = from_boxes(image, chosen)
+    assert boxes.phrases == found.phrases, "a label is a name"
+    assert [one.score for one in boxes.chosen[0]] == [one.score for one in found.chosen[0]]
+    again = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0).result
+    assert again[3] == [[{**one, "score": pytest.approx(one["score"])} for one in row] for row in chosen], "and out again"
+
+
+def test_phrases_take_the_first_boxes_of_an_order():
+    image = planted.scene().repeat(2, 1, 1, 1)
+    small, large, right = box(40.5, 0, 10, 10, score=0.9), box(0, 0, 30, 30, score=0.5), box(60, 0, 20, 20, score=0.7)
+    rows = [[small, large, right], [right, small, large]]
+    lefts = {
+        order: [[one.left for one in row] for row in from_boxes(image, rows, "a cat\n\na dog", order)[0].chosen]
+        for order in ("as given", "best score", "largest", "left to right")
+    }
+    assert lefts == {
+        "as given": [[40.5, 0], [60, 40.5]],
+        "best score": [[40.5, 60]] * 2,
+        "largest": [[0, 60]] * 2,
+        "left to right": [[0, 40.5]] * 2,
+    }
+    boxes, _ = from_boxes(image, rows, "a cat")
+    assert boxes.phrases == ("a cat",) and len(boxes.found[0][0]) == 3
+    clipped, _ = from_boxes(image, box(-10, 80, 50, 50))
+    assert clipped.chosen[0][0].corners == (0, 80, 40, 96)
+
+
+def test_boxes_and_phrases_can_make_concepts_of_one_scene(detector):
+    image = planted.scene(*TWO)
+    found, *_ = find(detector, image, "a red ball")
+    both, _ = from_boxes(image, box(56, 20, 32, 60), previous=found)
+    assert both.phrases == ("a red ball", "concept 2")
+    with pytest.raises(
+        ValueError, match="Concepts From Boxes: the boxes of `a red ball` and `concept 2` are at one and the same"
+    ):
+        from_boxes(image, box(8, 10, 24, 80), previous=found)
+    with pytest.raises(ValueError, match="Concepts From Boxes: `previous` holds concepts of other pictures"):
+        from_boxes(planted.scene(), box(8, 10, 24, 80), previous=found)
+
+
+@pytest.mark.parametrize(
+    ("given", "phrases", "said"),
+    [
+        ([], "", "the pictures have 0, 0 boxes"),
+        ([[], []], "", "the pictures have 0, 0 boxes, but without `phrases`"),
+        ([[box(0, 0, 8, 8)], []], "", "the pictures have 1, 0 boxes, but without `phrases`"),
+        ([[box(0, 0, 8, 8)], []], "a cat", "picture 2 has 0 boxes, but 1 phrases need 1"),
+        ([box(0, 0, 8, 8)], "a cat\na dog", "picture 1 has 1 box, but 2 phrases need 2"),
+        ([[box(0, 0, 8, 8)]] * 3, "", "`bounding_boxes` has boxes of 3 pictures, but `image` has 2"),
+        (
+            box(96, 0, 8, 8),
+            "",
+            r"box 1 of picture 1 .x 96, y 0, width 8, height 8. covers nothing of the picture, which is 96x96",
+        ),
+        ([box(0, 0, 8, 8), box(0, 0, -8, 8)], "", "box 2 of picture 1 .* covers nothing"),
+        (box(0, float("nan"), 8, 8), "", "box 1 of picture 1 is .*, but needs numbers x, y, width and height"),
+        ({"bbox": [0, 0, 1, 1]}, "", "box 1 of picture 1 is .*, but needs numbers"),
+        ("boxes", "", "`bounding_boxes` is no box"),
+        ([box(0, 0, 8, 8), [box(0, 0, 8, 8)]], "", "`bounding_boxes` is no box"),
+        ([box(0, 0, 8, 8), box(0, 0, 8, 8)], "", "the boxes of `concept 1` and `concept 2` are at one and the same place"),
+    ],
+)
+def test_boxes_that_make_no_concepts_are_refused(given, phrases, said):
+    with pytest.raises(ValueError, match=f"^Concepts From Boxes: ({said})"):
+        from_boxes(planted.scene().repeat(2, 1, 1, 1), given, phrases)
+
+
+def sam3(*boxes):
+    """A MODEL that SAM3 Detect takes, which finds these boxes (left, top, right, bottom) and masks of their shape."""
+    from types import SimpleNamespace
+
+    import comfy.model_patcher
+
+    def network(frame, orig_size, **rest):
+        height, width = orig_size
+        masks = torch.full((len(boxes), height, width), -1.0)
+        for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
+            mask[top:bottom, left:right] = 1
+        found = {"boxes": torch.tensor(boxes).reshape(-1, 4).float(), "scores": torch.linspace(2, 1, len(boxes)), "masks": masks}
+        return {name: value[None] for name, value in found.items()}
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.diffusion_model, self.device = network, torch.device("cpu")
+
+        def get_dtype(self):
+            return torch.float32
+
+    cpu = torch.device("cpu")
+    return SimpleNamespace(patcher=comfy.model_patcher.ModelPatcher(Model(), load_device=cpu, offload_device=cpu)).patcher
+
+
+@pytest.mark.parametrize("boxes", [[(8, 10, 32, 90), (56, 20, 88, 80)], []])
+def test_masks_and_boxes_of_the_hosts_sam3_become_concepts(boxes, monkeypatch):
+    from comfy_extras import nodes_sam3
+
+    monkeypatch.setattr(nodes_sam3, "_extract_text_prompts", lambda *given: [(None, None, 8)])
+    masks, found = nodes_sam3.SAM3_Detect.execute(
+        sam3(*boxes), planted.scene(*TWO), conditioning=[1], refine_iterations=0, individual_masks=True
+    ).result
+    image = planted.scene(*TWO)
+    if not boxes:
+        assert masks.shape == (0, 96, 96) and found == [[]]
+        with pytest.raises(ValueError, match="Concepts From Masks: `masks` holds no mask, but needs at least 1"):
+            nodes.ConceptsFromMasks.execute({"mask0": masks}, "", 0, "best score first", 0)
+        with pytest.raises(ValueError, match="Concepts From Boxes: the pictures have 0 boxes"):
+            from_boxes(image, found)
+        return
+    concepts, *_, around = nodes.ConceptsFromMasks.execute({"mask0": masks}, "a ball\na box", 0, "best score first", 0).result
+    assert torch.equal(concepts.masks[0], masks) and masks.sum(dim=(1, 2)).tolist() == [24 * 80, 32 * 60]
+    assert [[one[side] for side in ("x", "y", "width", "height")] for one in around[0]] == [[8, 10, 24, 80], [56, 20, 32, 60]]
+    assert [one.corners for one in from_boxes(image, found)[0].chosen[0]] == [tuple(map(float, one)) for one in boxes]
+
+
+def test_boxes_around_masks_are_those_of_what_is_left_of_them(detector):
+    image = planted.scene(*TWO).repeat(2, 1, 1, 1)
+    boxes, _ = from_boxes(image, [box(0, 0, 40, 96, score=0.4), box(20, 0, 60, 96, score=0.9)], "a cat\na dog")
+    *_, around = nodes.ConceptMasks.execute(boxes, 0, "best score first", 0).result
+    assert len(around) == 2 and around[0] == around[1]
+    assert [(one["x"], one["width"], one["score"], one["label"]) for one in around[0]] == [
+        (0, 20, 0.4, "a cat"),
+        (20, 60, 0.9, "a dog"),
+    ]
+    empty, *_ = find(detector, planted.scene(TWO[1]), "red\ngreen", missing="empty concept")
+    *_, around = nodes.ConceptMasks.execute(empty, 0, "best score first", 0).result
+    assert [one["label"] for one in around[0]] == ["green"], "an empty concept has none"
+    soft = nodes.ConceptsFromMasks.execute({"mask0": 0.25 * torch.eye(8)[None]}, "", 0, "best score first", 0).result
+    assert soft[3][0][0]["width"] == 8, "a mask that is nowhere over one half has a box, too"
+
+
 def test_phrases_are_checked_before_the_queue_starts():
     assert nodes.FindConcepts.validate_inputs("a cat\na dog") is True and nodes.FindConcepts.validate_inputs(None) is True
     assert "is empty" in nodes.FindConcepts.validate_inputs(" \n")
@@ -87,7 +241,7 @@ def test_phrases_are_checked_before_the_queue_starts():
 def test_box_shaped_masks_become_weights_that_sum_to_one(detector):
     batch = torch.cat([planted.scene(*TWO), planted.scene(("red", 60, 0, 90, 40))])
     boxes, *_ = find(detector, batch, "red\ngreen", missing="empty concept")
-    concepts, masks, background = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0.7).result
+    concepts, masks, background, _ = nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0.7).result
     assert masks.shape == (4, 96, 96) and background.shape == (2, 96, 96)
     assert masks.flatten(1).sum(1).tolist() == [24 * 80, 32 * 60, 30 * 40, 0]
     blend_weights, rest = concepts.blend_weights(12, 12)
@@ -99,7 +253,9 @@ def test_box_shaped_masks_become_weights_that_sum_to_one(detector):
 def test_masks_of_the_users_own_become_concepts_without_a_detector():
     own = torch.zeros(2, 32, 48)
     own[0, :, :20], own[1, :, 16:40] = 1, 1
-    concepts, masks, background = nodes.ConceptsFromMasks.execute({"mask0": own}, "a cat\na dog", 0, "best score first", 0).result
+    concepts, masks, background, _ = nodes.ConceptsFromMasks.execute(
+        {"mask0": own}, "a cat\na dog", 0, "best score first", 0
+    ).result
     assert concepts.phrases == ("a cat", "a dog") and concepts.boxes[0][1].corners == (16, 0, 40, 32)
     assert torch.equal(masks[0], own[0]) and masks[1, 0, :20].max() == 0 and background[0, :, 40:].min() == 1
     with pytest.raises(ValueError, match="`phrases` has 1 lines for 2 masks"):

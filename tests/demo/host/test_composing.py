@@ -58,7 +58,7 @@ def test_the_demo_in_one_node_a_toy_is_the_shipped_graph_to_the_bit(studio):
     model, _, (adapter, analysis, detector, toys, _), positive, negative, base, paint = studio
     with torch.inference_mode():
         boxes, _, _, preview = FindConcepts.execute(detector, base, "ball\nstar", "best score", 0, 0.35, 0.25, "error").result
-        places, masks, _ = ConceptMasks.execute(boxes, 3, "best score first", 0.5).result
+        places, masks, *_ = ConceptMasks.execute(boxes, 3, "best score first", 0.5).result
         branches = ()
         for toy in toys:
             identity, _ = IdentityFromPictures.execute(analysis, {"image0": toy[None]}, "largest", 0, 0.5, 0.5).result

@@ -90,10 +90,10 @@ def long_graph(unet, clip, tools, people=(1, 2), continue_from="blend", last_ste
             boxes, *_ = FindConcepts.execute(
                 tools.detector, BASE, "\n".join(PHRASES), "best score", 0, 0.35, 0.25, "error"
             ).result
-            places, masks, _ = ConceptMasks.execute(boxes, 2, "best score first", 0.5).result
+            places, masks, *_ = ConceptMasks.execute(boxes, 2, "best score first", 0.5).result
         else:
             given = {f"mask{number}": mask for number, mask in enumerate(own)}
-            places, masks, _ = ConceptsFromMasks.execute(given, "\n".join(PHRASES), 2, "best score first", 0.5).result
+            places, masks, *_ = ConceptsFromMasks.execute(given, "\n".join(PHRASES), 2, "best score first", 0.5).result
         branches = ()
         for number, (person, prompt) in enumerate(zip(people, ("one", "two"), strict=True), 1):
             pictures = {"image0": portrait(person)}
