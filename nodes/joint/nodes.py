@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..host import inputs, sockets, weights
-from . import guidance, layout, picking, places, prompts, references, settings, starting
+from . import guidance, layout, ordering, picking, places, prompts, references, settings, starting
 from .host import sets as joint_sets
-from .host import subject_files
+from .host import showing, subject_files
 
 CATEGORY = "Same Subject/JeDi"
 MOST_REFERENCES = 16
@@ -115,11 +115,30 @@ class ReferencePictures(io.ComfyNode):
                     tooltip="Where this subject is in the generated pictures: as given by where, or found while sampling by its "
                     "word, which every prompt then needs to hold.",
                 ),
+                io.String.Input(
+                    "order",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="The order of the pictures, counted from 1 as they are connected, such as 2, 1, 3; captions and "
+                    "masks go with them. Dragging the rows in the node writes it. Empty is as connected.",
+                ),
             ],
             outputs=[
                 sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")
             ],
+            has_intermediate_output=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, order="", images=None, masks=None):  # the host passes every group
+        if problem := inputs.text_problem("Reference Pictures", "order", order):
+            return problem
+        try:
+            ordering.parse_order(order or "")
+        except ValueError as problem:
+            return str(problem)
+        return True
 
     @classmethod
     @inputs.checked
@@ -137,6 +156,7 @@ class ReferencePictures(io.ComfyNode):
         strength=1.0,
         where=None,
         place=places.AS_GIVEN,
+        order="",
     ) -> io.NodeOutput:
         pictures = references.unbatch_pictures(batch for batch in images.values() if batch is not None)
         given = references.unbatch_masks(batch for batch in (masks or {}).values() if batch is not None)
@@ -147,7 +167,8 @@ class ReferencePictures(io.ComfyNode):
         gathered = references.gather(
             pictures, given, captions, fit, background, keep_background, subject.strip(), strength, acting, by_word
         )
-        return io.NodeOutput((*previous, *gathered))
+        gathered = tuple(ordering.ordered(gathered, order))
+        return io.NodeOutput((*previous, *gathered), ui=showing.of_references(gathered, len(previous), order))
 
 
 class SaveSubject(io.ComfyNode):
@@ -349,6 +370,7 @@ class JointSetNode(io.ComfyNode):
                 ),
                 sockets.Set.Output(display_name="joint_set", tooltip="What is where in the batch; for JeDi and Pick Pictures."),
             ],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -375,7 +397,8 @@ class JointSetNode(io.ComfyNode):
     ) -> io.NodeOutput:
         texts = _split(prompts, pictures)
         made = joint_sets.prepare(clip, vae, references, texts, negative, sets, width, height, reference_seed, start, redo)
-        return io.NodeOutput(made.positive, made.negative, made.latent, made.joint_set)
+        shown = showing.of_set(made, texts, references)
+        return io.NodeOutput(made.positive, made.negative, made.latent, made.joint_set, ui=shown)
 
 
 def _split(text: str, pictures: int) -> list[str]:
@@ -655,6 +678,7 @@ class ApplyJeDi(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -679,7 +703,8 @@ class ApplyJeDi(io.ComfyNode):
         if options is None:
             options = joint_sets.best_options(model, joint_set) if recipe == settings.AUTO else settings.Options()
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength, step_noise)
-        return io.NodeOutput(joint_sets.apply(model, joint_set, chosen))
+        node = None if cls.hidden is None else cls.hidden.unique_id
+        return io.NodeOutput(joint_sets.apply(model, joint_set, chosen, node))
 
 
 class PickPictures(io.ComfyNode):

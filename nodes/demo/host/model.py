@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
@@ -22,6 +22,7 @@ from ...host import model_files, weights
 from .. import config as demo_config
 from .. import stored
 from . import folders
+from .colours import DemoLatents
 
 REMEDY = "Reinstall the pack, or choose another `file`."
 
@@ -30,7 +31,7 @@ def load(path: Path) -> tuple:
     """(ModelPatcher, CLIP, VAE) from a file; raises with the file's name and the remedy."""
     config, parts = _read(path)
     made = []
-    for part, build in (("unet", _model), ("clip", _clip), ("vae", _vae)):
+    for part, build in (("unet", partial(_model, shown_by=parts["vae"])), ("clip", _clip), ("vae", _vae)):
         try:
             made.append(build(path, config, parts[part]))
         except Exception as problem:
@@ -46,7 +47,7 @@ def load(path: Path) -> tuple:
 def load_model(path: str, disable_dynamic: bool = False):
     """The model again: the host calls this where it needs a copy with weights of its own."""
     config, parts = _read(Path(path))
-    return _model(Path(path), config, parts["unet"], disable_dynamic)
+    return _model(Path(path), config, parts["unet"], disable_dynamic, parts["vae"])
 
 
 def load_clip(path: str, disable_dynamic: bool = False):
@@ -115,16 +116,14 @@ def _read_shared(path: Path, part: str, sha256: str) -> dict[str, torch.Tensor]:
     return {key: value for key, value in safetensors.torch.load(content).items() if key.startswith(prefix)}
 
 
-def _model(path: Path, config: demo_config.Config, state: dict, disable_dynamic: bool = False):
+def _model(path: Path, config: demo_config.Config, state: dict, disable_dynamic: bool = False, shown_by: dict | None = None):
     class DemoModel(comfy.supported_models.SD15):
         unet_extra_config: dict = {}
         supported_inference_dtypes = [torch.float32]
 
         @staticmethod
         def latent_format():
-            latent = comfy.latent_formats.SD15(scale_factor=config.latent_scale)
-            latent.spacial_downscale_ratio = config.latent_factor
-            return latent
+            return DemoLatents(config.latent_scale, config.latent_factor, partial(_vae, path, config, shown_by or {}))
 
     device = comfy.model_management.get_torch_device()
     recipe = DemoModel(config.unet)

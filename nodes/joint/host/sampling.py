@@ -22,7 +22,7 @@ from ..layout import JointSet
 from ..matching import match_colors
 from ..places import Places
 from ..sharing import Sharing
-from . import attention, bank, calls, channels, checks, guiding, row_noise, tagging, windows
+from . import attention, bank, calls, channels, checks, guiding, row_noise, strip, tagging, windows
 from .rows import Inputs, may_be_cut
 
 KEY = "same_subject_step"
@@ -62,13 +62,14 @@ class Step:
 class JointSampling:
     """The hooks for one joint set. channel_order: None for a 4-channel UNet, else one of CHANNEL_ORDERS.
 
-    blocks: those of the UNet that have attention, known once it is installed.
+    blocks: those of the UNet that have attention, known once it is installed. node: in which runs are shown live, or None.
     """
 
     joint_set: JointSet
     settings: settings.Settings
     channel_order: str | None
     blocks: tuple[tuple[str, int], ...] = ()
+    node: str | None = None
 
     def install(self, model):
         """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
@@ -114,7 +115,7 @@ class JointSampling:
         generated, alone = (chosen.reference_attention == one for one in (settings.ALL_PICTURES, settings.ITSELF_ONLY))
         return View(seen > 0, generated, alone, seen)
 
-    def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
+    def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, *args, **kwargs):
         """A run: checked and tagged before it, the references and known pictures given back exactly after it.
 
         Their rows of the sampler's own noise are the set's epsilon too, so that what the
@@ -146,8 +147,9 @@ class JointSampling:
         noise[held.rows] = held.noise.to(noise)
         if self.settings.step_noise == settings.EACH_PICTURE:
             sampler = row_noise.for_rows(sampler, self.joint_set.layout)
-        with checks.within_memory(guider.model_patcher, self.joint_set):
-            samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs).clone()
+        watched = strip.beside(callback, self.node, guider.model_patcher, self.joint_set.layout)
+        with checks.within_memory(guider.model_patcher, self.joint_set), watched as callback:
+            samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs).clone()
         samples[held.rows] = held.latents.to(samples)
         return samples
 

@@ -18,12 +18,16 @@ from .sampling import JointSampling
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A joint set and what a sampler gets with it: two CONDITIONING lists and a LATENT dict, B rows each."""
+    """A joint set and what a sampler gets with it: two CONDITIONING lists and a LATENT dict, B rows each.
+
+    size: width and height of every picture, in pixels.
+    """
 
     joint_set: JointSet
     positive: list
     negative: list
     latent: dict
+    size: tuple[int, int]
 
 
 def prepare(
@@ -92,7 +96,7 @@ def prepare(
     )
     for entry in (*positive, *null):
         entry[1][tagging.SET_KEY] = joint_set.key
-    return Prepared(joint_set, positive, null, _latent(joint_set, None if begun is None else begun.mask))
+    return Prepared(joint_set, positive, null, _latent(joint_set, None if begun is None else begun.mask), (width, height))
 
 
 def _latent(joint_set: JointSet, mask: torch.Tensor | None) -> dict:
@@ -107,13 +111,16 @@ def _latent(joint_set: JointSet, mask: torch.Tensor | None) -> dict:
     return {**latent, "noise_mask": whole}
 
 
-def apply(model, joint_set: JointSet, settings: Settings):
-    """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
+def apply(model, joint_set: JointSet, settings: Settings, node: str | None = None):
+    """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was.
+
+    node: the id of the node in which a run is shown live, see `strip.beside`; None shows nothing.
+    """
     order = channels.channel_order(model, settings.options.channel_order)
     channels.check_latents(model, joint_set)
     if settings.options.subject_masks == AUTO:
         joint_set = replace(joint_set, masks=subject_masks.find(model, joint_set, order))
-    return JointSampling(joint_set, settings, order).install(model)
+    return JointSampling(joint_set, settings, order, node=node).install(model)
 
 
 def best_options(model, joint_set: JointSet) -> Options:

@@ -1,0 +1,29 @@
+"""Small pictures that nodes show in themselves, in the host's temporary folder as its own previews are."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from comfy_api.latest import io, ui
+
+SIDE = 96
+"""Longest side of a small picture, in pixels."""
+
+
+def small(picture: torch.Tensor) -> torch.Tensor:
+    """``picture`` [H, W, C] in 0..1 with its longest side no longer than SIDE, on the CPU."""
+    scale = min(1.0, SIDE / max(picture.shape[:2]))
+    size = [max(1, round(side * scale)) for side in picture.shape[:2]]
+    rows = picture.movedim(-1, 0)[None].float()
+    return F.interpolate(rows, size, mode="bilinear", antialias=True)[0].movedim(0, -1).clamp(0, 1).cpu()
+
+
+def save(pictures: Sequence[torch.Tensor]) -> list[dict]:
+    """Where the frontend can fetch each of ``pictures`` [H, W, 3 or 4]: filename, subfolder and type."""
+    if not pictures:
+        return []
+    name = f"same_subject_{uuid.uuid4().hex[:8]}"  # a browser keeps what it fetched under an earlier name
+    return list(ui.ImageSaveHelper.save_images(pictures, name, io.FolderType.temp, cls=None, compress_level=1))
