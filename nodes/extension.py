@@ -17,6 +17,8 @@ from .concepts.nodes import (
 )
 from .demo.host import folders
 from .demo.nodes import LoadDemoModel, LoadDemoTools
+from .files.host import routes
+from .files.nodes import CheckFiles
 from .identity.host import face_analysis
 from .identity.host import files as identity_files
 from .identity.nodes import (
@@ -35,7 +37,8 @@ JEDI = (LoadDemoModel, ReferencePictures, SaveSubject, LoadSubject, JointSetNode
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBoxes, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
-NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE)
+FILES = (CheckFiles,)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *FILES)
 
 
 class SameSubjectExtension(ComfyExtension):
@@ -45,6 +48,7 @@ class SameSubjectExtension(ComfyExtension):
         face_analysis.register()
         concept_files.register()
         subject_files.register()
+        routes.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         usable = [node for node in NODES if _usable(node)]

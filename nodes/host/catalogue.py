@@ -1,4 +1,4 @@
-"""Where the weight files that this pack can use are published: what `models.yaml` says, for error messages."""
+"""Where the weight files that this pack can use are published: what `models.yaml` says."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ def listed(file: str, folder: str) -> dict:
     return next(each for each in _entries() if _is(each, file, folder))
 
 
+@functools.cache
+def whole() -> dict:
+    """All that the list says: its `models`, and the `hosts`, `packages` and `inputs` of nodes that concern them."""
+    return yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+
+
 def _is(entry: dict, file: str, folder: str) -> bool:
     return entry["file"] == file and entry["folder"] == folder
 
 
-@functools.cache
 def _entries() -> list[dict]:
-    return yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))["models"]
+    return whole()["models"]

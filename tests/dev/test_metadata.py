@@ -21,14 +21,18 @@ FOLDERS = {
 }
 
 
-def weight_files():
+def listed():
     yaml = pytest.importorskip("yaml")
-    return yaml.safe_load((ROOT / "models.yaml").read_text(encoding="utf-8"))["models"]
+    return yaml.safe_load((ROOT / "models.yaml").read_text(encoding="utf-8"))
 
 
-def test_every_weight_file_states_the_same_seven_facts():
+def weight_files():
+    return listed()["models"]
+
+
+def test_every_weight_file_states_the_same_seven_facts_and_its_archive_if_it_is_in_one():
     for entry in weight_files():
-        assert list(entry) == ["file", "url", "sha256", "bytes", "folder", "licence", "use"]
+        assert [fact for fact in entry if fact != "archive"] == ["file", "url", "sha256", "bytes", "folder", "licence", "use"]
         assert re.match(PUBLISHED, entry["url"])
         assert entry["sha256"] is None or re.fullmatch("[0-9a-f]{64}", entry["sha256"])
         assert entry["bytes"] is None or entry["bytes"] > 10**5
@@ -40,6 +44,21 @@ def test_no_weight_file_is_listed_twice():
     assert len({entry["file"] for entry in entries}) == len(entries)
     hashes = [entry["sha256"] for entry in entries if entry["sha256"]]
     assert len(set(hashes)) == len(hashes)
+
+
+def test_what_is_downloaded_comes_from_a_listed_host_and_gets_a_name_inside_its_folder():
+    hosts = listed()["hosts"]
+    assert len(set(hosts)) == len(hosts) and all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host) for host in hosts)
+    for entry in weight_files():
+        assert entry["url"].split("/")[2] in hosts
+        assert re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", entry["file"]) and ".." not in entry["file"]
+
+
+def test_an_archive_comes_from_where_its_files_are_said_to_be_and_their_hashes_and_sizes_are_known():
+    held = [entry for entry in weight_files() if "archive" in entry]
+    (archive,) = [entry for entry in weight_files() if entry["file"] in {each["archive"] for each in held}]
+    assert len(held) == 5 and all(entry["url"] == archive["url"] and entry["folder"] == archive["folder"] for entry in held)
+    assert all(entry["sha256"] and entry["bytes"] and "/" not in entry["file"] for entry in (archive, *held))
 
 
 def test_the_registry_metadata_registers_no_second_web_folder():
@@ -67,3 +86,4 @@ def test_what_two_readers_need_is_stated_alike():
     (insightface,) = (oracle for oracle in versions.TEST_ORACLES if oracle.startswith("insightface"))
     for place in ("nodes/identity/host/face_analysis.py", "js/docs/IdentityFaceAnalysis.md"):
         assert f"`pip install {insightface}`" in (ROOT / place).read_text(encoding="utf-8")
+    assert listed()["packages"]["insightface"]["install"] == f"pip install {insightface}"
