@@ -134,8 +134,8 @@ def _get(source: Source, part: Path, hosts: Collection[str], watch: Watch, room:
             failed = 0 if grown else failed + 1
             if failed == ATTEMPTS:
                 raise ValueError(
-                    f"{source.name}: the connection to {urlsplit(source.url).hostname} fails: {cut}. See to the network and press "
-                    "Download again: it goes on where it ended."
+                    f"{source.name}: the connection to {urlsplit(source.url).hostname} fails: {cut}. See to the network and "
+                    "press Download again: it goes on where it ended."
                 ) from cut
             for _ in range(1 + failed * PAUSES):
                 watch.check()
@@ -180,8 +180,8 @@ def _ask(source: Source, hosts: Collection[str], have: int, tag: str | None, loc
                 if refusal.code == 416 and have:
                     return _ask(source, hosts, 0, None, local)
                 raise ValueError(
-                    f"{source.name}: {urlsplit(url).hostname} answers {refusal.code} {refusal.reason}. Try again later, or get it by "
-                    f"hand from {source.url}."
+                    f"{source.name}: {urlsplit(url).hostname} answers {refusal.code} {refusal.reason}. Try again later, or get "
+                    f"it by hand from {source.url}."
                 ) from refusal
         except (OSError, http.client.HTTPException) as failure:  # URLError is an OSError
             raise _Cut(_said(failure)) from failure
@@ -204,8 +204,8 @@ def _check_address(url: str, hosts: Collection[str], local: bool) -> None:
         return
     if at.scheme != "https" or host not in hosts or port not in (None, 443) or not plain:
         raise ValueError(
-            f"The download leads to {at.scheme}://{host}, which is none of the hosts that models.yaml lists. Nothing was asked of it. "
-            "Get the file by hand if you trust it."
+            f"The download leads to {at.scheme}://{host}, which is none of the hosts that models.yaml lists. Nothing was asked "
+            "of it. Get the file by hand if you trust it."
         )
 
 
@@ -227,8 +227,8 @@ def _check_room(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < needed + SPARE:
         raise ValueError(
-            f"The disk of {part.parent} has {free / 1e9:.2f} GB free, but {(needed + SPARE) / 1e9:.2f} GB are needed. Make room there "
-            "and press Download again."
+            f"The disk of {part.parent} has {free / 1e9:.2f} GB free, but {(needed + SPARE) / 1e9:.2f} GB are needed. Make room "
+            "there and press Download again."
         )
 
 

@@ -13,6 +13,7 @@ from same_subject.nodes.files.transfer import Source, Stopped, Watch
 from same_subject.tests.files import publisher as publishers
 
 DATA = bytes(range(256)) * 4096  # one piece: 1 MiB
+SIZE = len(DATA)
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
@@ -24,7 +25,7 @@ def publisher(monkeypatch):
         yield publisher
 
 
-def get(publisher, to, path="file", sha=SHA, size=len(DATA), watch=None, hosts=()):
+def get(publisher, to, path="file", sha=SHA, size=SIZE, watch=None, hosts=()):
     transfer.fetch(Source("a file", publisher.url(path), sha, size), to, hosts, watch or Watch(), local=True)
 
 

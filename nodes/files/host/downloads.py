@@ -148,7 +148,7 @@ def verify(need: Need, watch: Watch) -> str:
         found = transfer.digest(each, watch)
         if found != published:
             raise ValueError(
-                f"{each} is not the published file: its sha256 is {found}, published is {published}. Move it away and download it, "
-                "or keep it if you trust it."
+                f"{each} is not the published file: its sha256 is {found}, published is {published}. Move it away and download "
+                "it, or keep it if you trust it."
             )
     return f"{path}: sha256 as published."
