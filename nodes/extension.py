@@ -16,7 +16,7 @@ from .concepts.nodes import (
     LoadSegmentAnything,
 )
 from .demo.host import folders
-from .demo.nodes import LoadDemoModel, LoadDemoTools
+from .demo.nodes import ExamplePictures, LoadDemoModel, LoadDemoTools
 from .files.host import routes
 from .files.nodes import CheckFiles
 from .identity.host import face_analysis
@@ -33,7 +33,7 @@ from .joint.host import subject_files
 from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, LoadSubject, PickPictures, ReferencePictures, SaveSubject
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 
-JEDI = (LoadDemoModel, ReferencePictures, SaveSubject, LoadSubject, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+JEDI = (LoadDemoModel, ExamplePictures, ReferencePictures, SaveSubject, LoadSubject, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBoxes, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)

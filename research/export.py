@@ -93,27 +93,48 @@ def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def draw_references(folder: Path = ROOT / "demo", seed: int = 18, views: int = 3) -> list[str]:
     """Draw ``views`` pictures of one subject, `reference_1.png` and on; returns their captions."""
-    generator = torch.Generator().manual_seed(seed)
-    subject = world.draw_subjects(1, generator)
-    scenes = torch.randperm(len(world.SCENES), generator=generator)[:views]
-    pictures, _ = world.draw(subject[[0] * views], world.draw_poses(views, generator), scenes, generator)
-    _save(pictures, folder, "reference")
-    return [world.caption(int(subject.shape), int(scene)) for scene in scenes]
+    pictures, _, captions = _references(world.SIZE, seed, views)
+    for number, picture in enumerate(pictures, 1):
+        _save(picture, folder / f"reference_{number}.png")
+    return captions
 
 
 def draw_toys(folder: Path = ROOT / "demo", seed: int = 12) -> list[str]:
     """Draw one picture of each of two toys, `toy_1.png` and `toy_2.png`; returns their captions."""
+    pictures, _, captions = _toys(world.SIZE, seed)
+    for number, picture in enumerate(pictures, 1):
+        _save(picture, folder / f"toy_{number}.png")
+    return captions
+
+
+def draw_examples(folder: Path = ROOT / "js" / "examples", size: int = 512) -> None:
+    """Draw the same pictures large, named by what they show, with the toy's mask as transparency: for Example Pictures."""
+    for pictures, masks, captions in (_references(size), _toys(size)):
+        for picture, mask, caption in zip(pictures, masks, captions, strict=True):
+            _save(torch.cat([picture, mask]), folder / f"{caption.removeprefix('a photo of a ')}.png")
+
+
+def _references(size: int, seed: int = 18, views: int = 3) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    generator = torch.Generator().manual_seed(seed)
+    subject = world.draw_subjects(1, generator)
+    scenes = torch.randperm(len(world.SCENES), generator=generator)[:views]
+    poses = world.draw_poses(views, generator)
+    pictures, masks = world.draw(subject[[0] * views], poses, scenes, generator, size)
+    return pictures, masks, [world.caption(int(subject.shape), int(scene)) for scene in scenes]
+
+
+def _toys(size: int, seed: int = 12) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     generator = torch.Generator().manual_seed(seed)
     toys = world.draw_subjects(2, generator)
     toys = replace(toys, shape=torch.tensor([world.SHAPES.index("ball"), world.SHAPES.index("star")]))
     scenes = torch.randperm(len(world.SCENES), generator=generator)[:2]
-    pictures, _ = world.draw(toys, world.draw_poses(2, generator), scenes, generator)
-    _save(pictures, folder, "toy")
-    return [world.caption(int(shape), int(scene)) for shape, scene in zip(toys.shape, scenes, strict=True)]
+    poses = world.draw_poses(2, generator)
+    pictures, masks = world.draw(toys, poses, scenes, generator, size)
+    return pictures, masks, [world.caption(int(shape), int(scene)) for shape, scene in zip(toys.shape, scenes, strict=True)]
 
 
-def _save(pictures: torch.Tensor, folder: Path, name: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(pictures, 1):
-        array = (picture.movedim(0, -1) * 255).round().byte().numpy()
-        Image.fromarray(array).save(folder / f"{name}_{number}.png", optimize=True)
+def _save(picture: torch.Tensor, path: Path) -> None:
+    """A picture [3 or 4, H, W] in 0..1; the fourth channel is transparency."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = (picture.movedim(0, -1) * 255).round().byte().numpy()
+    Image.fromarray(array).save(path, optimize=True)

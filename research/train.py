@@ -60,6 +60,7 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
     elif stage == "pictures":
         for caption in (*export.draw_references(), *export.draw_toys()):
             print(caption)
+        export.draw_examples()
     elif stage == "finder":
         finder.train(folder, steps, rate, seed)
     elif stage == "scene":

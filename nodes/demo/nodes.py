@@ -62,6 +62,48 @@ class LoadDemoModel(io.ComfyNode):
         return io.NodeOutput(*demo_model.load(folders.demo_path(file)), pictures)
 
 
+class ExamplePictures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ExamplePictures",
+            display_name="Example Pictures",
+            category="Same Subject/JeDi",
+            description="Pictures of toys that ship with the pack, for trying a graph before you have pictures of your own: "
+            "then put Load Image in its place.",
+            search_aliases=["sample images", "test picture", "demo picture", "example image", "toy"],
+            inputs=[
+                io.Combo.Input(
+                    "pictures",
+                    options=[*demo_pictures.EXAMPLES, *demo_pictures.SETS],
+                    tooltip="Which toy, and where it is. The node shows it before you run the graph.",
+                ),
+                io.Combo.Input(
+                    "size",
+                    options=list(demo_pictures.SIZES),
+                    default=demo_pictures.SIZES[-1],
+                    tooltip="Width and height in pixels: 64 is what the demo model paints, 512 is for checkpoints.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="pictures", tooltip="The pictures, as one batch, for Reference Pictures or Concept."),
+                io.Mask.Output(display_name="masks", tooltip="Masks that are white on the toy, for Reference Pictures."),
+                io.String.Output(display_name="captions", tooltip="What each picture shows, one a line, for Reference Pictures."),
+            ],
+        )
+
+    @classmethod
+    @inputs.checked
+    def execute(cls, pictures, size="512") -> io.NodeOutput:
+        for name, given, choices in (
+            ("pictures", pictures, [*demo_pictures.EXAMPLES, *demo_pictures.SETS]),
+            ("size", size, demo_pictures.SIZES),
+        ):
+            if (problem := inputs.check_choice("Example Pictures", name, given, choices)) is not True:
+                raise ValueError(problem)
+        return io.NodeOutput(*demo_pictures.examples("Example Pictures", pictures, size))
+
+
 class LoadDemoTools(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -191,6 +191,7 @@ class ComposeScene(io.ComfyNode):
             node_id="SceneCompose",
             display_name="Compose Scene",
             category=CATEGORY,
+            essentials_category="Image Tools",
             description="Makes a model paint several people or things, each where the base picture has it: finds and masks them, "
             "recognises faces, places them, and blends all at every step.",
             search_aliases=[
@@ -421,7 +422,6 @@ class ConceptScene(io.ComfyNode):
             node_id="ConceptScene",
             display_name="Concept Scene",
             category=CATEGORY,
-            essentials_category="Image Tools",
             description="Makes a model paint several concepts, each in its place, by blending their latents at every step.",
             search_aliases=[
                 "multi concept",

@@ -70,6 +70,7 @@ def schemas(extension):
 def test_the_pack_lists_its_nodes(extension):
     assert list(schemas(extension)) == [
         "JediDemoLoader",
+        "ExamplePictures",
         "JediReferences",
         "JediSaveSubject",
         "JediLoadSubject",
@@ -111,7 +112,7 @@ def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extens
 
 def test_the_two_nodes_that_all_others_serve_are_essentials(extension):
     found = {name: schema.essentials_category for name, schema in schemas(extension).items() if schema.essentials_category}
-    assert found == {"JediApply": "Image Tools", "ConceptScene": "Image Tools"}, "in a category that the host itself has"
+    assert found == {"JediApply": "Image Tools", "SceneCompose": "Image Tools"}, "in a category that the host itself has"
 
 
 def test_every_node_has_a_help_page_that_names_every_input_and_output(extension):

@@ -10,6 +10,7 @@ JEDI = [
     "JediPick",
     "JediOptions",
     "JediDemoLoader",
+    "ExamplePictures",
     "JediSaveSubject",
     "JediLoadSubject",
 ]

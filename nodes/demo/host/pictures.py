@@ -11,8 +11,22 @@ from PIL import Image
 from . import folders
 
 FOLDER = folders.PACK / "demo"
+LARGE = folders.PACK / "js" / "examples"
+"""The same pictures, large, with the toy's mask as transparency; where Example Pictures' own widget finds them, too."""
 REFERENCES, TOYS = "reference", "toy"
 """Several pictures of one subject; one picture of each of two toys."""
+EXAMPLES = {
+    "box in the desert": "reference_1",
+    "box at night": "reference_2",
+    "box in a meadow": "reference_3",
+    "ball in the desert": "toy_1",
+    "star under the sea": "toy_2",
+}
+"""Each picture's name, which is that of its large file, and the name of its small one."""
+SETS = {"box in all three places": ("box in the desert", "box at night", "box in a meadow")}
+"""Several of them under one name."""
+SIZES = ("64", "512")
+"""Sides: what the demo model paints; for checkpoints."""
 REMEDY = "Reinstall the pack, or connect Load Image instead of `pictures`."
 
 
@@ -29,10 +43,33 @@ def load(node: str, kind: str) -> torch.Tensor:
     return torch.stack([_read(node, path) for path in found])
 
 
-def _read(node: str, path: Path) -> torch.Tensor:
+def example_paths(name: str) -> list[Path]:
+    """The files of an example, small and large."""
+    return [path for one in _names(name) for path in (FOLDER / f"{EXAMPLES[one]}.png", LARGE / f"{one}.png")]
+
+
+def examples(node: str, name: str, side: str) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """Pictures [R, H, W, 3] in 0..1, masks [R, H, W] that are 1 on the toy, and captions, one a line, of an example.
+
+    name: one of EXAMPLES or SETS. side: one of SIZES. node: who speaks in errors.
+    """
+    names = _names(name)
+    large = torch.stack([_read(node, LARGE / f"{one}.png", "RGBA") for one in names])
+    pictures, masks = large[..., :3], large[..., 3]
+    if side == SIZES[0]:
+        pictures = torch.stack([_read(node, FOLDER / f"{EXAMPLES[one]}.png") for one in names])
+        masks = torch.nn.functional.interpolate(masks[:, None], pictures.shape[1:3], mode="area")[:, 0]
+    return pictures, masks, "\n".join(f"a photo of a {one}" for one in names)
+
+
+def _names(name: str) -> tuple[str, ...]:
+    return SETS.get(name, (name,))
+
+
+def _read(node: str, path: Path, mode: str = "RGB") -> torch.Tensor:
     try:
         with Image.open(path) as picture:
-            pixels = numpy.array(picture.convert("RGB"))
+            pixels = numpy.array(picture.convert(mode))
     except (OSError, ValueError, SyntaxError) as problem:
         raise ValueError(f"{node}: {path} cannot be read as a picture: {problem}. {REMEDY}") from problem
     return torch.from_numpy(pixels).float() / 255
