@@ -107,11 +107,13 @@ def draw_toys(folder: Path = ROOT / "demo", seed: int = 12) -> list[str]:
     return captions
 
 
-def draw_examples(folder: Path = ROOT / "js" / "examples", size: int = 512) -> None:
-    """Draw the same pictures large, named by what they show, with the toy's mask as transparency: for Example Pictures."""
+def draw_examples(folder: Path = ROOT / "js" / "examples", masked: Path = ROOT / "demo" / "masks", size: int = 512) -> None:
+    """Draw the same pictures large, named by what they show, and masks of the toy: for Example Pictures."""
     for pictures, masks, captions in (_references(size), _toys(size)):
         for picture, mask, caption in zip(pictures, masks, captions, strict=True):
-            _save(torch.cat([picture, mask]), folder / f"{caption.removeprefix('a photo of a ')}.png")
+            name = f"{caption.removeprefix('a photo of a ')}.png"
+            _save(picture, folder / name)
+            _save(mask, masked / name)
 
 
 def _references(size: int, seed: int = 18, views: int = 3) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
@@ -134,7 +136,7 @@ def _toys(size: int, seed: int = 12) -> tuple[torch.Tensor, torch.Tensor, list[s
 
 
 def _save(picture: torch.Tensor, path: Path) -> None:
-    """A picture [3 or 4, H, W] in 0..1; the fourth channel is transparency."""
+    """A picture [3, H, W] or mask [1, H, W] in 0..1."""
     path.parent.mkdir(parents=True, exist_ok=True)
     array = (picture.movedim(0, -1) * 255).round().byte().numpy()
-    Image.fromarray(array).save(path, optimize=True)
+    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(path, optimize=True)

@@ -12,7 +12,9 @@ from . import folders
 
 FOLDER = folders.PACK / "demo"
 LARGE = folders.PACK / "js" / "examples"
-"""The same pictures, large, with the toy's mask as transparency; where Example Pictures' own widget finds them, too."""
+"""The same pictures, large, where Example Pictures' own widget finds them, too."""
+MASKS = FOLDER / "masks"
+"""Of the large pictures: white on the toy."""
 REFERENCES, TOYS = "reference", "toy"
 """Several pictures of one subject; one picture of each of two toys."""
 EXAMPLES = {
@@ -43,21 +45,17 @@ def load(node: str, kind: str) -> torch.Tensor:
     return torch.stack([_read(node, path) for path in found])
 
 
-def example_paths(name: str) -> list[Path]:
-    """The files of an example, small and large."""
-    return [path for one in _names(name) for path in (FOLDER / f"{EXAMPLES[one]}.png", LARGE / f"{one}.png")]
-
-
 def examples(node: str, name: str, side: str) -> tuple[torch.Tensor, torch.Tensor, str]:
     """Pictures [R, H, W, 3] in 0..1, masks [R, H, W] that are 1 on the toy, and captions, one a line, of an example.
 
     name: one of EXAMPLES or SETS. side: one of SIZES. node: who speaks in errors.
     """
     names = _names(name)
-    large = torch.stack([_read(node, LARGE / f"{one}.png", "RGBA") for one in names])
-    pictures, masks = large[..., :3], large[..., 3]
-    if side == SIZES[0]:
-        pictures = torch.stack([_read(node, FOLDER / f"{EXAMPLES[one]}.png") for one in names])
+    small = side == SIZES[0]
+    files = [FOLDER / f"{EXAMPLES[one]}.png" if small else LARGE / f"{one}.png" for one in names]
+    pictures = torch.stack([_read(node, path) for path in files])
+    masks = torch.stack([_read(node, MASKS / f"{one}.png", "L") for one in names])
+    if small:
         masks = torch.nn.functional.interpolate(masks[:, None], pictures.shape[1:3], mode="area")[:, 0]
     return pictures, masks, "\n".join(f"a photo of a {one}" for one in names)
 
