@@ -33,7 +33,17 @@ from .joint.host import subject_files
 from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, LoadSubject, PickPictures, ReferencePictures, SaveSubject
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 
-JEDI = (LoadDemoModel, ExamplePictures, ReferencePictures, SaveSubject, LoadSubject, JointSetNode, JeDiOptions, ApplyJeDi, PickPictures)
+JEDI = (
+    LoadDemoModel,
+    ExamplePictures,
+    ReferencePictures,
+    SaveSubject,
+    LoadSubject,
+    JointSetNode,
+    JeDiOptions,
+    ApplyJeDi,
+    PickPictures,
+)
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBoxes, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)

@@ -86,7 +86,9 @@ class ExamplePictures(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="pictures", tooltip="The pictures, as one batch, for Reference Pictures or Concept."),
+                io.Image.Output(
+                    display_name="pictures", tooltip="The pictures, as one batch, for Reference Pictures or Concept."
+                ),
                 io.Mask.Output(display_name="masks", tooltip="Masks that are white on the toy, for Reference Pictures."),
                 io.String.Output(display_name="captions", tooltip="What each picture shows, one a line, for Reference Pictures."),
             ],

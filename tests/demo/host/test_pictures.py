@@ -53,7 +53,9 @@ def test_the_widget_knows_the_same_names_and_finds_a_picture_for_each():
 
 
 def test_a_missing_picture_and_an_unknown_name_are_said_with_the_remedy(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match="Example Pictures: `pictures` is `cat`, but needs to be `box in the desert`, .*Choose one"):
+    with pytest.raises(
+        ValueError, match="Example Pictures: `pictures` is `cat`, but needs to be `box in the desert`, .*Choose one"
+    ):
         ExamplePictures.execute("cat")
     with pytest.raises(ValueError, match="Example Pictures: `size` is `65`, but needs to be `64` or `512`"):
         ExamplePictures.execute("box at night", "65")
