@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from . import by_hand
 from .boxes import Box
 from .detection import Found, Thresholds
 
@@ -17,6 +19,8 @@ MOST_OVERLAP = 0.9
 """Two concepts whose boxes overlap more (intersection over union) are taken to be one instance."""
 ROUNDING = 1e-4
 """Scores come in single precision, thresholds in double; messages keep this clear of both."""
+
+NOTHING_WANTED: Mapping[int, by_hand.Entry] = MappingProxyType({})
 
 
 def ordered(boxes: list[Box], order: str, point: tuple[float, float] = (0.0, 0.0)) -> list[Box]:
@@ -45,20 +49,27 @@ class Rule:
     missing: str = ERROR
 
 
-def choose(phrases: list[str], found: dict[str, Found], rule: Rule, thresholds: Thresholds, picture: str) -> list[Box | None]:
+def choose(
+    phrases: list[str], found: dict[str, Found], rule: Rule, thresholds: Thresholds, picture: str,
+    wanted: Mapping[int, by_hand.Entry] = NOTHING_WANTED,
+) -> list[Box | None]:  # fmt: skip
     """One box for each of the K phrases of one picture; None is an empty concept.
 
     phrases: normalised, may repeat. found: by phrase. thresholds: that they were found with, for messages.
     Equal phrases take distinct boxes, the next ones of the order, and share them out from left to right.
-    picture: how messages name the picture. Raises ValueError where a phrase has too few boxes (unless
-    ``rule.missing`` allows an empty concept), or where two phrases chose one instance.
+    picture: how messages name the picture. wanted: by position what a user chose by hand, before the others choose among the
+    rest. Raises ValueError where a phrase has too few boxes (unless ``rule.missing`` allows an empty concept), where two
+    phrases chose one instance, or where there is no box such as was chosen by hand.
     """
     chosen: list[Box | None] = [None] * len(phrases)
+    for position, entry in wanted.items():
+        chosen[position] = by_hand.picked(entry, found[phrases[position]].boxes, phrases[position])
     for phrase in dict.fromkeys(phrases):
-        positions = [position for position, other in enumerate(phrases) if other == phrase]
-        taken = ordered(found[phrase].boxes, rule.order, rule.point)[rule.index : rule.index + len(positions)]
+        positions = [position for position, other in enumerate(phrases) if other == phrase and position not in wanted]
+        free = [box for box in found[phrase].boxes if not any(box is one for one in chosen)]
+        taken = ordered(free, rule.order, rule.point)[rule.index : rule.index + len(positions)]
         if len(taken) < len(positions) and rule.missing == ERROR:
-            raise ValueError(_too_few(phrase, found[phrase], len(positions), rule.index, thresholds, picture))
+            raise ValueError(_too_few(phrase, found[phrase], phrases.count(phrase), rule.index, thresholds, picture))
         for position, box in zip(positions, ordered(taken, LEFT_TO_RIGHT), strict=False):
             chosen[position] = box
     check_distinct(phrases, chosen, picture)

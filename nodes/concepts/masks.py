@@ -1,11 +1,15 @@
 """From one mask a concept to blend weights on the latent grid (Multi-Concept Customization, eq. 8).
 
-The pipeline, in this order: grow, make disjoint, area-average to the latent grid, one linear blur,
+The pipeline, in this order: grow, correct by hand, make disjoint, area-average to the latent grid, one linear blur,
 M_BG = 1 - sum M_i. Growing and the share-out keep the sum of the masks at most one; averaging and
 blurring are linear with kernels that sum to one, so they keep it too, and the background is never negative.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +55,35 @@ def grow(masks: torch.Tensor, pixels: int) -> torch.Tensor:
     reach, sign = abs(pixels), 1 if pixels > 0 else -1
     grown = F.max_pool2d(sign * masks[:, None], (2 * reach + 1, 1), stride=1, padding=(reach, 0))
     return sign * F.max_pool2d(grown, (1, 2 * reach + 1), stride=1, padding=(0, reach))[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """What a user painted on the mask of one concept. added, erased: [H, W], 0 to 1."""
+
+    added: torch.Tensor
+    erased: torch.Tensor
+
+
+NOTHING_PAINTED: Mapping[int, Painted] = MappingProxyType({})
+
+
+def corrected(masks: torch.Tensor, painted: Mapping[int, Painted]) -> torch.Tensor:
+    """Masks [K, H, W] with what was painted, by position: erased from a concept's mask, then added to it.
+
+    What is added to a concept is taken from all others, unless it was added to them, too; so it is not lost when masks are
+    shared out.
+    """
+    if not painted:
+        return masks
+    masks = masks.clone()
+    for position, one in painted.items():
+        masks[position] *= 1 - one.erased.to(masks)
+        others = [other for other in range(len(masks)) if other != position]
+        masks[others] *= 1 - one.added.to(masks)
+    for position, one in painted.items():
+        masks[position] = torch.maximum(masks[position], one.added.to(masks))
+    return masks
 
 
 def disjoint(masks: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,9 @@ import torch
 from comfy_api.latest import io
 
 from ..host import inputs, sockets
-from . import choosing, detection, given, masks, phrases, places
-from .host import files, finding, grounding, labelling, segmenting
+from . import by_hand, choosing, detection, given, masks, phrases, places
+from .host import corrections as painted
+from .host import files, finding, grounding, labelling, segmenting, showing
 
 CATEGORY = "Same Subject/Concepts"
 MOST_MASKS = 64
@@ -101,6 +102,7 @@ class FindConcepts(io.ComfyNode):
             category=CATEGORY,
             description="Finds the concepts of a scene on a picture: one phrase a line, one instance a phrase.",
             search_aliases=["grounding dino", "phrase to box", "detect", "text to mask", "multi concept", "find person"],
+            has_intermediate_output=True,
             inputs=[
                 sockets.Detector.Input("detector", tooltip="From Load Grounding DINO."),
                 io.Image.Input("image", tooltip="The picture to search, or a batch; every picture is searched for every phrase."),
@@ -157,6 +159,13 @@ class FindConcepts(io.ComfyNode):
                 sockets.Boxes.Input(
                     "previous", optional=True, tooltip="Concepts of the same picture from another Find Concepts; they come first."
                 ),
+                io.String.Input(
+                    "chosen",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Boxes that were chosen by a click on the node's picture, in place of order and index. Empty: none.",
+                ),
             ],
             outputs=[
                 sockets.Boxes.Output(display_name="boxes", tooltip="The concepts with their boxes, for Concept Masks."),
@@ -174,18 +183,20 @@ class FindConcepts(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, phrases):
-        return _phrases_or_problem(phrases)
+    def validate_inputs(cls, phrases, chosen=None):
+        return _phrases_or_problem(phrases, chosen)
 
     @classmethod
     @inputs.checked
     def execute(
         cls, detector, image, phrases, order, index, box_threshold, text_threshold, if_missing, x=0, y=0, duplicates=0.7,
-        previous=None,
+        previous=None, chosen="",
     ) -> io.NodeOutput:  # fmt: skip
         rule = choosing.Rule(order, index, (x, y), if_missing)
         thresholds = detection.Thresholds(box_threshold, text_threshold, duplicates)
-        result = finding.find(detector, image[..., :3], _split(phrases), rule, thresholds)
+        wanted = by_hand.read(chosen, by_hand.CHOSEN)
+        result = finding.find(detector, image[..., :3], _split(phrases), rule, thresholds, wanted)
+        shown = showing.candidates(result, 1 if previous is None else len(previous.phrases) + 1, chosen)
         if previous is not None:
             result = previous.join(result)
             for number, row in enumerate(result.chosen, 1):
@@ -195,18 +206,23 @@ class FindConcepts(io.ComfyNode):
             [_as_dicts(result.phrases, [[box] if box else [] for box in row]) for row in result.chosen],
             [_as_dicts(result.phrases, row) for row in result.found],
             labelling.labelled(result),
+            ui=shown,
         )
 
 
 _split = phrases.split
 
 
-def _phrases_or_problem(text):
+def _phrases_or_problem(text, chosen=None):
     """True, or why the queue must not start. None is a text that another node will give."""
-    if problem := inputs.text_problem("Find Concepts", "phrases", text):
-        return problem
+    for name, value in {"phrases": text, "chosen": chosen}.items():
+        if problem := inputs.text_problem("Find Concepts", name, value):
+            return problem
     try:
-        return text is None or bool(_split(text))
+        wanted = by_hand.read(chosen or "", by_hand.CHOSEN)
+        if text is not None:
+            by_hand.check(wanted, _split(text), by_hand.CHOSEN)
+        return True
     except ValueError as problem:
         return str(problem)
 
@@ -257,9 +273,9 @@ def _mask_outputs() -> list:
     ]
 
 
-def _masks_out(result: places.Concepts) -> io.NodeOutput:
+def _masks_out(result: places.Concepts, shown: dict | None = None) -> io.NodeOutput:
     around = [_as_dicts(result.phrases, [[box] if box else [] for box in row]) for row in result.mask_boxes()]
-    return io.NodeOutput(result, result.masks.flatten(0, 1), 1 - result.masks.sum(1), around)
+    return io.NodeOutput(result, result.masks.flatten(0, 1), 1 - result.masks.sum(1), around, ui=shown)
 
 
 class ConceptsFromBoxes(io.ComfyNode):
@@ -327,20 +343,49 @@ class ConceptMasks(io.ComfyNode):
             category=CATEGORY,
             description="Turns the boxes of concepts into masks that do not overlap, and into blend weights that sum to one.",
             search_aliases=["segment anything", "sam", "box to mask", "instance masks", "regional", "multi concept"],
+            has_intermediate_output=True,
             inputs=[
                 sockets.Boxes.Input("boxes", tooltip="From Find Concepts or Concepts From Boxes; the pictures come with them."),
                 *_pipeline_inputs(),
                 sockets.Segmenter.Input(
                     "segmenter", optional=True, tooltip="From Load Segment Anything. Without it, masks are box-shaped."
                 ),
+                io.String.Input(
+                    "corrections",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What was painted on the node's picture: files in the input folder, red is added to a mask and blue "
+                    "erased. Empty: none.",
+                ),
             ],
             outputs=_mask_outputs(),
         )
 
     @classmethod
+    def validate_inputs(cls, corrections=None):
+        if problem := inputs.text_problem("Concept Masks", "corrections", corrections):
+            return problem
+        try:
+            painted.fingerprint(by_hand.read(corrections or "", by_hand.CORRECTIONS))
+            return True
+        except ValueError as problem:
+            return str(problem)
+
+    @classmethod
+    def fingerprint_inputs(cls, corrections=None, **others):
+        try:
+            return painted.fingerprint(by_hand.read(corrections or "", by_hand.CORRECTIONS))
+        except ValueError:
+            return corrections  # what is wrong with it is said by the node
+
+    @classmethod
     @inputs.checked
-    def execute(cls, boxes, grow, overlaps, feather, segmenter=None) -> io.NodeOutput:
-        return _masks_out(finding.cut_out(boxes, places.Finish(grow, overlaps, feather), segmenter))
+    def execute(cls, boxes, grow, overlaps, feather, segmenter=None, corrections="") -> io.NodeOutput:
+        mended = by_hand.read(corrections, by_hand.CORRECTIONS)
+        finish = places.Finish(grow, overlaps, feather)
+        result = finding.cut_out(boxes, finish, segmenter, painted=mended)
+        return _masks_out(result, showing.masks(result, boxes.pictures, corrections))
 
 
 class ConceptsFromMasks(io.ComfyNode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,19 +80,23 @@ class Finish:
     feather: float = 1.0
 
 
-def place(masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], finish: Finish, where: str) -> torch.Tensor:
+def place(
+    masks: torch.Tensor, boxes: tuple[Box | None, ...], names: tuple[str, ...], finish: Finish, where: str,
+    painted: Mapping[int, pipeline.Painted] = pipeline.NOTHING_PAINTED,
+) -> torch.Tensor:  # fmt: skip
     """Disjoint masks [K, H, W] of one picture, from its raw masks [K, H, W]: the pipeline up to the latent grid.
 
-    where: begins messages, such as `Concept Masks: in picture 1`. Raises ValueError where a mask is black, or a
-    concept would lose nearly all of its mask to others.
+    where: begins messages, such as `Concept Masks: in picture 1`. painted: what a user corrected, by position. Raises
+    ValueError where a mask is black, or a concept would lose nearly all of its mask to others.
     """
     grown = pipeline.grow(masks.float().clamp(0, 1), finish.grow)
     empty = torch.tensor([box is None for box in boxes], device=masks.device)
-    grown = grown.masked_fill(empty.view(-1, 1, 1), 0)
+    grown = pipeline.corrected(grown.masked_fill(empty.view(-1, 1, 1), 0), painted)
     for number in (~empty & (grown.sum(dim=(1, 2)) == 0)).nonzero().flatten().tolist():
+        first = "Erase less of it" if number in painted else "Raise `grow`"
         raise ValueError(
-            f"{where} the mask of `{names[number]}` is black everywhere. Raise `grow`, choose another instance or segmenter, "
-            "or use box-shaped masks."
+            f"{where} the mask of `{names[number]}` is black everywhere. {first}, choose another instance or segmenter, or use "
+            "box-shaped masks."
         )
     if finish.overlaps == pipeline.NEAREST_BOX:
         corners = torch.tensor([box.corners if box else (0.0,) * 4 for box in boxes], device=masks.device)

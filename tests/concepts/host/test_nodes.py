@@ -1,9 +1,13 @@
 """The concept nodes: finding, choosing, masks, refusals; the detector is planted, Segment Anything has random weights."""
 
+import json
+
 import folder_paths
+import numpy
 import pytest
 import torch
-from same_subject.nodes.concepts import nodes
+from PIL import Image
+from same_subject.nodes.concepts import nodes, places
 from same_subject.nodes.concepts.boxes import Box
 from same_subject.nodes.concepts.host import files as concept_files
 from same_subject.nodes.concepts.host import labelling, segmenting
@@ -427,3 +431,131 @@ def test_the_host_can_move_the_networks_and_take_their_memory_back(detector, sam
     assert all(any(loaded.model is one for loaded in comfy.model_management.current_loaded_models) for one in ours)
     comfy.model_management.unload_all_models()
     assert not any(loaded.model is one for loaded in comfy.model_management.current_loaded_models for one in ours)
+
+
+def said(output, name):
+    """What a node's picture in the frontend is told."""
+    (text,) = output.ui[name]
+    return json.loads(text)
+
+
+def test_a_box_chosen_by_hand_is_taken_and_all_candidates_are_shown(detector):
+    image = planted.scene(("red", 5, 10, 25, 90), ("red", 60, 10, 90, 90), ("green", 30, 10, 50, 90))
+    give = detector, torch.cat([image, image]), "Red\ngreen", "best score", 0, 0.35, 0.25, "error"
+    shown = said(nodes.FindConcepts.execute(*give), "candidates")
+    assert shown["phrases"] == ["red", "green"] and shown["first"] == 1 and (shown["width"], shown["height"]) == (96, 96)
+    assert [[round(value) for value in box[:4]] for box in shown["found"][0][0]] == [[60, 10, 90, 90], [5, 10, 25, 90]]
+    assert shown["chosen"] == [[0, 0], [0, 0]] and len(shown["pictures"]) == 2
+    entry = {"picture": 2, "concept": 1, "phrase": "red", "number": 2, "box": shown["found"][0][0][1][:4]}
+    text = json.dumps([entry])
+    chosen = nodes.FindConcepts.execute(*give, chosen=text)
+    assert [[round(box.left) for box in row] for row in chosen.result[0].chosen] == [[60, 30], [5, 30]]
+    assert said(chosen, "candidates")["chosen"] == [[0, 0], [1, 0]] and said(chosen, "candidates")["text"] == text
+    first, *_ = find(detector, image, "blue", missing="empty concept")
+    assert said(nodes.FindConcepts.execute(detector, image, *give[2:], previous=first), "candidates")["first"] == 2
+    moved = planted.scene(("red", 12, 10, 32, 90), ("red", 60, 10, 90, 90), ("green", 36, 10, 50, 90))
+    with pytest.raises(
+        ValueError, match=r"^Find Concepts: `chosen` names a box of `red` in picture 2 at \(5, 10, 25, 90\), but no"
+    ):
+        nodes.FindConcepts.execute(detector, torch.cat([image, moved]), *give[2:], chosen=text)
+    with pytest.raises(ValueError, match="names picture 2, but there is 1 picture"):
+        nodes.FindConcepts.execute(detector, image, *give[2:], chosen=text)
+
+
+def test_a_choice_that_cannot_be_meant_is_refused_before_the_queue_starts():
+    refuse = nodes.FindConcepts.validate_inputs
+    assert refuse("a cat\na dog", '[{"concept": 2, "phrase": "a dog", "number": 9}]') is True and refuse(None, "[]") is True
+    assert "names concept 3, but there are 2 concepts" in refuse("a cat\na dog", '[{"concept": 3, "number": 1}]')
+    assert "was made for `a dog` as concept 1" in refuse("a cat", '[{"concept": 1, "phrase": "a dog", "number": 1}]')
+    assert "needs a JSON list" in refuse("a cat", "2") and "needs to be text" in refuse("a cat", 2)
+    assert "needs a JSON list" in nodes.ConceptMasks.validate_inputs("2")
+    assert "needs to be text" in nodes.ConceptMasks.validate_inputs(2) and nodes.ConceptMasks.validate_inputs() is True
+
+
+@pytest.fixture
+def input_folder(monkeypatch, tmp_path):
+    folder = tmp_path / "input"
+    (folder / "same-subject").mkdir(parents=True)
+    monkeypatch.setattr(folder_paths, "input_directory", str(folder))
+    return folder
+
+
+def save_painted(path, added=(), erased=(), size=(96, 96)):
+    """A picture as the brush makes it. added, erased: boxes."""
+    picture = Image.new("RGB", size)
+    for colour, box in ((colour, box) for colour, boxes in (("#f00", added), ("#00f", erased)) for box in boxes):
+        picture.paste(colour, box)
+    picture.save(path)
+
+
+def corrections(**more):
+    return json.dumps([{"concept": 1, "file": "same-subject/one.png", **more}])
+
+
+def test_painted_corrections_give_the_masks_that_were_made_by_hand(detector, input_folder):
+    boxes, *_ = find(detector, torch.cat([planted.scene(*TWO)] * 2), "red\ngreen")
+    save_painted(input_folder / "same-subject" / "one.png", [(60, 0, 70, 30)], [(8, 10, 32, 20)])
+    made = nodes.ConceptMasks.execute(boxes, 2, "best score first", 0.7, corrections=corrections(picture=2, box=[8, 10, 32, 90]))
+    concepts, masks, background, _ = made.result
+    plain, plain_masks, *_ = nodes.ConceptMasks.execute(boxes, 2, "best score first", 0.7).result
+    by_hand = plain_masks[2:].clone()
+    by_hand[0, 10:20, 8:32] = 0
+    by_hand[:, 0:30, 60:70] = torch.tensor([1.0, 0.0])[:, None, None]
+    assert torch.equal(masks[:2], plain_masks[:2]) and torch.equal(masks[2:], by_hand) and masks[3].sum() < plain_masks[3].sum()
+    assert torch.equal(background[1], 1 - by_hand.sum(0))
+    own = places.Concepts(plain.phrases, plain.boxes, torch.stack([plain.masks[0], by_hand]), 0.7)
+    for one, other in zip(concepts.blend_weights(12, 12), own.blend_weights(12, 12), strict=True):
+        assert torch.equal(one, other)
+    shown = said(made, "masks")
+    assert shown["phrases"] == ["red", "green"] and shown["text"] == corrections(picture=2, box=[8, 10, 32, 90])
+    numbers = [pixels(file) for file in shown["numbers"]]
+    for number, given in zip(numbers, (plain_masks[:2], by_hand), strict=True):
+        assert torch.equal(number, (given * torch.tensor([1, 2])[:, None, None]).sum(0).byte())
+
+
+def pixels(file):
+    """The red channel of a temporary picture."""
+    with Image.open(f"{folder_paths.get_temp_directory()}/{file['subfolder']}/{file['filename']}") as picture:
+        return torch.from_numpy(numpy.array(picture.convert("RGB")))[..., 0]
+
+
+def test_corrections_that_do_not_fit_are_refused_with_the_remedy(detector, input_folder):
+    boxes, *_ = find(detector, planted.scene(*TWO), "red\ngreen")
+    path = input_folder / "same-subject" / "one.png"
+    (input_folder.parent / "beside.png").write_bytes(b"")
+
+    def refused(text):
+        with pytest.raises(
+            ValueError, match=r"(?s)^Concept Masks: `corrections` .*Press Clear All .*, or empty `corrections`\.$"
+        ) as caught:
+            nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0, corrections=text)
+        return str(caught.value)
+
+    assert "names `same-subject/one.png`, which is no file in" in refused(corrections())
+    assert nodes.ConceptMasks.validate_inputs(corrections()) == refused(corrections())
+    for name in ("../beside.png", str(input_folder.parent / "beside.png"), "same-subject", "a\0", "x" * 5000, "\ud800", ""):
+        assert "which is no file in" in refused(json.dumps([{"concept": 1, "file": name}]))
+    (input_folder / "link.png").symlink_to(input_folder.parent / "beside.png")
+    assert "which is no file in" in refused('[{"concept": 1, "file": "link.png"}]')
+    path.write_bytes(b"no picture")
+    assert "one.png, which cannot be read as a picture" in refused(corrections())
+    save_painted(path, size=(48, 96))
+    assert "one.png, which has 48x96 pixels, but the picture has 96x96" in refused(corrections())
+    save_painted(path)
+    assert "names concept 3, but there are 2 concepts" in refused(corrections(concept=3))
+    assert "was made for `green` as concept 1, but that is `red` now" in refused(corrections(phrase="green"))
+    assert "at (0, 0, 9, 9), but its box is at (8, 10, 32, 90) now" in refused(corrections(box=[0, 0, 9, 9]))
+    save_painted(path, erased=[(0, 0, 96, 96)])
+    with pytest.raises(ValueError, match="picture 1 the mask of `red` is black everywhere. Erase less of it"):
+        nodes.ConceptMasks.execute(boxes, 0, "nearest box", 0, corrections=corrections())
+
+
+def test_a_file_that_is_painted_over_makes_the_node_run_again(input_folder):
+    path = input_folder / "same-subject" / "one.png"
+    save_painted(path)
+    seen = nodes.ConceptMasks.fingerprint_inputs(corrections=corrections(), boxes=None)
+    assert seen == nodes.ConceptMasks.fingerprint_inputs(corrections=corrections(), boxes=None)
+    save_painted(path, [(0, 0, 9, 9)])
+    assert seen != nodes.ConceptMasks.fingerprint_inputs(corrections=corrections(), boxes=None)
+    path.unlink()
+    assert nodes.ConceptMasks.fingerprint_inputs(corrections=corrections(), boxes=None) == corrections()
