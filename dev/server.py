@@ -38,9 +38,10 @@ class Server:
         cpu: bool | None = None,
         say: Callable[[str], object] = print,
         variables: dict[str, str] | None = None,
+        folder: Path = pack.ROOT,
     ) -> None:
         self.host, self.extra_arguments, self.cpu, self.say = host, tuple(extra_arguments), cpu, say
-        self.variables = variables or {}
+        self.variables, self.folder = variables or {}, folder
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Server:
@@ -49,7 +50,7 @@ class Server:
             (self.base / name).mkdir(parents=True)
         self.log = self.base / "server.log"
         try:
-            link_folder(pack.ROOT, self.base / "custom_nodes" / FOLDER)
+            link_folder(self.folder, self.base / "custom_nodes" / FOLDER)
             self.start()
         except BaseException:
             self.stop(failed=True)
