@@ -98,6 +98,22 @@ def checked(execute: Callable) -> Callable:
     return checking
 
 
+class Once(str):
+    """What `validate_inputs` says of several inputs at once: the host writes it beside each, but here the first time only.
+
+    Made of the text and of what stands beside the other inputs.
+    """
+
+    def __new__(cls, text: str, elsewhere: str):
+        made = super().__new__(cls, text)
+        made._shown = iter((text,))
+        made._elsewhere = elsewhere
+        return made
+
+    def __str__(self) -> str:
+        return next(self._shown, self._elsewhere)
+
+
 def check_choice(node: str, name: str, value: Any, choices: Any) -> bool | str:
     """True, or why the queue must not start: ``value`` is none of the few ``choices``. None is what another node will give."""
     if value is None or value in list(choices):

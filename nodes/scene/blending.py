@@ -50,20 +50,24 @@ def multi_concept(
     blend_weights: torch.Tensor,
     last_steps: int,
     report: Report | None = None,
+    highest: Sequence[float] = (),
 ) -> torch.Tensor:
     """Algorithm 1, stage 2: Z_0 [B, C, h, w] from the noise Z'_t [B, C, h, w].
 
     sigmas: [t + 1], falling. blend_weights: as in `blend`. last_steps: S; in the last S steps (j < S) the background goes on
     from its own Z'_{j+1}, as stage 2 last wrote it, and before them from the blend Z_{j+1}. Concepts always go on
-    from their own Z^i_{j+1}.
+    from their own Z^i_{j+1}. highest: the noise level at which each concept begins, not in the paper: above it, it is what the
+    background is. Empty for all from the start.
     """
     steps = len(sigmas) - 1
     background, concepts, blended = noise, [noise] * (len(blend_weights) - 1), noise
+    highest = highest or [float("inf")] * len(concepts)
     for number in range(steps):
         j = steps - 1 - number
         if j >= last_steps:
             background = blended
-        latents = [background, *concepts]
+        begun = [level == float("inf") or float(sigmas[number]) <= level for level in highest]
+        latents = [background, *(own if acts else background for own, acts in zip(concepts, begun, strict=True))]
         denoised = predict(latents, sigmas[number])
         if report is not None:
             report(number, blended, blend(denoised, blend_weights))

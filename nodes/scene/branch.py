@@ -20,7 +20,8 @@ class Branch:
 
     mask: [1 or B, H, W], 0 to 1, where it is in the picture; None if the scene knows. joint_set: of a model
     that went through JeDi: the scene's pictures are the set's generated rows. identity: who it is, beside what its
-    model brings.
+    model brings. cfg: its own scale of guidance; None is the sampler's. denoise: in which last share of the schedule it
+    paints; before, the background paints its place.
     """
 
     positive: list
@@ -29,6 +30,8 @@ class Branch:
     mask: torch.Tensor | None = None
     joint_set: JointSet | None = None
     identity: Placement | None = None
+    cfg: float | None = None
+    denoise: float = 1.0
 
 
 def check_places(chain: Sequence[Branch], concepts: Concepts | None) -> None:

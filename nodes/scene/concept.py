@@ -11,6 +11,8 @@ import torch
 from ..concepts import phrases
 from ..concepts.boxes import Box
 from ..concepts.places import box_of
+from ..identity.faces import Choice
+from ..joint.references import Reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,8 @@ class Concept:
     phrase: normalised, what the detector looks for; empty where there is a mask. prompt: what is painted; empty for the scene's
     own words. pictures: of the person, each [H, W, 3 or 4] in 0..1. strength, control_strength: of the identity and of its face
     ControlNet. start, end: shares of the schedule in which both act. mask: [1 or B, H, W] in 0..1, its place; None where it is
-    to be found.
+    to be found. subject: reference pictures of a thing, painted as a joint set with these strength, start and end. face: which
+    one of each picture. negative: what to steer away from; empty for the scene's. cfg, denoise: of `branch.Branch`.
     """
 
     phrase: str
@@ -31,6 +34,11 @@ class Concept:
     start: float = 0.0
     end: float = 1.0
     mask: torch.Tensor | None = None
+    subject: tuple[Reference, ...] = ()
+    face: Choice = Choice()
+    negative: str = ""
+    cfg: float | None = None
+    denoise: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +76,8 @@ def names_of(concepts: Sequence[Concept]) -> tuple[str, ...]:
     return tuple(one.phrase or f"concept {number}" for number, one in enumerate(concepts, 1))
 
 
-def check(concepts: Sequence[Concept], tools: SceneTools, pictures: torch.Tensor) -> None:
-    """Raise unless every concept of base pictures [B, H, W, 3] can be placed and painted with these tools."""
+def check(concepts: Sequence[Concept], tools: SceneTools, pictures: torch.Tensor, has_vae: bool = True) -> None:
+    """Raise unless every concept of base pictures [B, H, W, 3] can be placed and painted with these tools, and a VAE or none."""
     if not concepts:
         raise ValueError("Compose Scene: `concepts` is empty, but needs at least 1. Connect a Concept.")
     for number, one in enumerate(concepts, 1):
@@ -94,6 +102,31 @@ def check(concepts: Sequence[Concept], tools: SceneTools, pictures: torch.Tensor
                     f"Compose Scene: concept {number} has pictures of a person, but `tools` have no {tool} to {needed}. Choose "
                     "one in Load Scene Tools, or disconnect its pictures."
                 )
+        if one.subject:
+            _check_subject(one, number, has_vae)
+
+
+def _check_subject(concept: Concept, number: int, has_vae: bool) -> None:
+    if concept.pictures:
+        raise ValueError(
+            f"Compose Scene: concept {number} has pictures of a person (`images`) and a `subject`, but is one or the other. "
+            "Disconnect one of them."
+        )
+    if not concept.prompt.strip():
+        raise ValueError(
+            f"Compose Scene: concept {number} has a `subject` but no `prompt`, and the words of the scene cannot be shared out "
+            "to its references. Write what is painted in its place, or the scene's words once more."
+        )
+    if concept.strength < 0:
+        raise ValueError(
+            f"Compose Scene: the `strength` of concept {number} is {concept.strength:g}, but a `subject` needs 0 or more: 1 is "
+            "as its recipe says. Raise it."
+        )
+    if not has_vae:
+        raise ValueError(
+            f"Compose Scene: concept {number} has a `subject`, whose pictures a VAE must read, but `vae` is empty. Connect the "
+            "one that belongs to the model."
+        )
 
 
 def masked_box(mask: torch.Tensor) -> Box | None:

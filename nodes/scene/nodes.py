@@ -5,12 +5,13 @@ In one node a concept: Load Scene Tools, Concept, Compose Scene. In parts: a cha
 
 from __future__ import annotations
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..concepts import choosing, detection, masks
 from ..concepts.host import labelling
 from ..concepts.places import Finish
 from ..host import inputs, sockets
+from ..identity import faces
 from ..identity.host import face_analysis
 from ..identity.host import files as identity_files
 from ..identity.placement import Placement
@@ -23,6 +24,32 @@ from .host.runs import Scene
 
 CATEGORY = "Same Subject/Concepts"
 MOST_PICTURES = 16
+SHOWN = 512
+"""Pixels of the longer side that a preview on a node has at least; smaller pictures are enlarged."""
+
+
+def _own_guidance() -> list:
+    """Inputs of a concept that has a scale of guidance and a share of the schedule of its own."""
+    return [
+        io.Float.Input(
+            "cfg",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="How strongly its words count, in place of the sampler's cfg. 0 takes the sampler's.",
+        ),
+        inputs.share(
+            "denoise",
+            1.0,
+            "In which last share of the schedule it paints. Before that the background paints its place, so that with the base "
+            "picture's seed and less than 1 it keeps more of that picture.",
+            optional=True,
+            advanced=True,
+        ),
+    ]
 
 
 class LoadSceneTools(io.ComfyNode):
@@ -78,7 +105,8 @@ class LoadSceneTools(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, detector, segmenter, adapter, face_analysis, control_net):
         chosen = (detector, segmenter, adapter, face_analysis, control_net)
-        return loading.problems(dict(zip(loading.LOADERS, chosen, strict=True))) or True
+        problem = loading.problems(dict(zip(loading.LOADERS, chosen, strict=True)))
+        return inputs.Once(problem, "see the other message of Load Scene Tools") if problem else True
 
     @classmethod
     def fingerprint_inputs(cls, detector, segmenter, adapter, face_analysis, control_net, device=None):
@@ -152,6 +180,43 @@ class ConceptNode(io.ComfyNode):
                     tooltip="White where it is, in the shape of the base picture; then it is not looked for. One for all base "
                     "pictures, or one each.",
                 ),
+                sockets.References.Input(
+                    "subject",
+                    optional=True,
+                    tooltip="For a thing instead of a person: from Reference Pictures or Load Subject. Needs a prompt, and vae of "
+                    "Compose Scene. Strength 1 is then as JeDi's recipe says.",
+                ),
+                io.Combo.Input(
+                    "face",
+                    options=list(faces.CHOICES),
+                    default=faces.LARGEST,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Who it is where a picture has several faces: the largest, or one counted from the left, nearest to a "
+                    "point, or counted by the detector's score.",
+                ),
+                io.Int.Input(
+                    "number",
+                    default=0,
+                    min=0,
+                    max=99,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which face, when counted left to right or by score: 0 is face 1. Others ignore it.",
+                ),
+                *(
+                    inputs.share(name, 0.5, f"The point for nearest to point, as a share of the {side}.", optional=True, advanced=True)
+                    for name, side in (("x", "width: 0 = left, 1 = right"), ("y", "height: 0 = top, 1 = bottom"))
+                ),
+                io.String.Input(
+                    "negative",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What to steer away from here. Empty: what the whole scene steers away from.",
+                ),
+                *_own_guidance(),
             ],
             outputs=[sockets.Concept.Output(display_name="concept", tooltip="For Compose Scene.")],
         )
@@ -169,8 +234,9 @@ class ConceptNode(io.ComfyNode):
     @classmethod
     @inputs.checked
     def execute(
-        cls, phrase, prompt, strength, control_strength, start_percent, end_percent, images=None, mask=None
-    ) -> io.NodeOutput:
+        cls, phrase, prompt, strength, control_strength, start_percent, end_percent, images=None, mask=None, subject=(),
+        face=faces.LARGEST, number=0, x=0.5, y=0.5, negative="", cfg=0.0, denoise=1.0,
+    ) -> io.NodeOutput:  # fmt: skip
         pictures = tuple(picture for batch in (images or {}).values() if batch is not None for picture in batch)
         if mask is not None:
             mask = inputs.masks(mask, "Concept: `mask`")
@@ -178,9 +244,10 @@ class ConceptNode(io.ComfyNode):
                 raise ValueError("Concept: `mask` is black everywhere. White is where the concept is.")
         return io.NodeOutput(
             described.Concept(
-                described.normalised(phrase), prompt, pictures, strength, control_strength, start_percent, end_percent, mask
+                described.normalised(phrase), prompt, pictures, strength, control_strength, start_percent, end_percent, mask,
+                subject, faces.Choice(face, number, x, y), negative, cfg or None, denoise,
             )
-        )
+        )  # fmt: skip
 
 
 class ComposeScene(io.ComfyNode):
@@ -215,7 +282,9 @@ class ComposeScene(io.ComfyNode):
                 io.Conditioning.Input(
                     "positive", tooltip="The words of the whole scene, as the sampler has them; for Concepts without a prompt."
                 ),
-                io.Conditioning.Input("negative", tooltip="What to steer away from in every concept."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What to steer away from in every concept without a negative text of its own."
+                ),
                 io.Autogrow.Input(
                     "concepts",
                     template=io.Autogrow.TemplatePrefix(concept, prefix="concept", min=1, max=MOST_CONCEPTS),
@@ -271,6 +340,9 @@ class ComposeScene(io.ComfyNode):
                     options=list(choosing.MISSING),
                     tooltip="What to do about a concept that is not found: stop with an error, or leave it out.",
                 ),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Reads the pictures of subjects. Only Concepts with a subject need it."
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was."),
@@ -293,7 +365,7 @@ class ComposeScene(io.ComfyNode):
     @inputs.checked
     def execute(
         cls, model, clip, tools, image, positive, negative, concepts, continue_from, last_steps, grow, feather, overlaps, order,
-        box_threshold, text_threshold, if_missing,
+        box_threshold, text_threshold, if_missing, vae=None,
     ) -> io.NodeOutput:  # fmt: skip
         known = inputs.check_choice("Compose Scene", "continue_from", continue_from, blending.CONTINUE_FROM)
         if known is not True:  # another node gave it
@@ -307,8 +379,11 @@ class ComposeScene(io.ComfyNode):
             last_steps,
         )
         given = [one for _, one in numbered if one is not None]
-        found = composing.compose(model, clip, tools, image, given, positive, negative, settings)
-        return io.NodeOutput(found.model, labelling.labelled(found.boxes), found.concepts, found.concepts.masks.flatten(0, 1))
+        painter = composing.Painter(model, clip, vae, tools, positive, negative)
+        found = composing.compose(painter, image, given, settings)
+        preview, masks = labelling.labelled(found.boxes), found.concepts.masks.flatten(0, 1)
+        seen = ui.PreviewImage(labelling.labelled(found.boxes, SHOWN), cls=cls)
+        return io.NodeOutput(found.model, preview, found.concepts, masks, ui=seen)
 
 
 class ConceptBranch(io.ComfyNode):
@@ -353,6 +428,7 @@ class ConceptBranch(io.ComfyNode):
                 sockets.IdentityAdapter.Input("adapter", optional=True, tooltip="With `identity`: from Load InstantID."),
                 sockets.Identity.Input("identity", optional=True, tooltip="For a person: who it is, from Identity."),
                 inputs.identity_strength(optional=True),
+<<<<<<< HEAD
                 inputs.share(
                     "start_percent",
                     0.0,
@@ -372,6 +448,9 @@ class ConceptBranch(io.ComfyNode):
                     optional=True,
                     tooltip="With `identity`: white where it acts inside the concept, such as the face alone. None: everywhere.",
                 ),
+=======
+                *_own_guidance(),
+>>>>>>> c078b4b (Give a concept a subject, a choice of face, its own negative text, cfg and denoise, and show the preview on Compose Scene)
             ],
             outputs=[sockets.Branches.Output(display_name="branches", tooltip="For the next Concept Branch, or Concept Scene.")],
         )
@@ -384,7 +463,11 @@ class ConceptBranch(io.ComfyNode):
     @inputs.checked
     def execute(
         cls, positive, negative, mask=None, model=None, joint_set=None, previous=(), adapter=None, identity=None, weight=0.8,
+<<<<<<< HEAD
         start_percent=0.0, end_percent=1.0, identity_mask=None,
+=======
+        cfg=0.0, denoise=1.0,
+>>>>>>> c078b4b (Give a concept a subject, a choice of face, its own negative text, cfg and denoise, and show the preview on Compose Scene)
     ) -> io.NodeOutput:  # fmt: skip
         number = len(previous) + 1
         if number > MOST_CONCEPTS:
@@ -402,6 +485,7 @@ class ConceptBranch(io.ComfyNode):
         if (adapter is None) != (identity is None):
             given, missing = ("`adapter`", "`identity`") if identity is None else ("`identity`", "`adapter`")
             raise ValueError(f"Concept Branch: concept {number} has an {given} but no {missing}. Connect both, or neither.")
+<<<<<<< HEAD
         if identity is None and identity_mask is not None:
             raise ValueError(
                 f"Concept Branch: concept {number} has an `identity_mask` but no `identity`. Connect both, or neither; where the "
@@ -413,6 +497,10 @@ class ConceptBranch(io.ComfyNode):
         if identity is not None:
             person = Placement(identity_files.project(adapter, identity), weight, identity_mask, start_percent, end_percent)
         return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person)))
+=======
+        person = None if identity is None else Placement(identity_files.project(adapter, identity), weight)
+        return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person, cfg or None, denoise)))
+>>>>>>> c078b4b (Give a concept a subject, a choice of face, its own negative text, cfg and denoise, and show the preview on Compose Scene)
 
 
 class ConceptScene(io.ComfyNode):

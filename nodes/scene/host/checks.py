@@ -11,7 +11,7 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...joint.host import sampling
+from ...joint.host import sampling, tagging
 
 KEY = "same_subject_scene"
 """Names a scene's wrappers."""
@@ -67,6 +67,14 @@ def check_guider(guider, branches: Sequence) -> None:
 def is_continued(model, noise: torch.Tensor, sigmas: torch.Tensor) -> bool:
     """Whether a run goes on from what another sampler left: a latent holds one picture, not those of the branches."""
     return not noise.any() and float(sigmas[0]) < 0.99 * float(model.get_model_object("model_sampling").sigma_max)
+
+
+def is_cut(guiders: Sequence) -> bool:
+    """Whether the UNet is called on parts of pictures or batches in some branch: `own` cannot tell whose latents these are."""
+    return any(
+        tagging.with_areas(guider.original_conds) or guider.model_options.get("context_handler") is not None
+        for guider in guiders
+    )
 
 
 def warn_if_continued(model, noise: torch.Tensor, sigmas: torch.Tensor) -> None:

@@ -1,16 +1,15 @@
 """From described concepts to a model that paints them: what the node `Compose Scene` does, with the functions of the long graph.
 
 In the order of the data: boxes and masks (Find Concepts, Concept Masks), for each concept its words, its person (Identity), the
-face inside its own mask (Face Keypoints), the face ControlNet (Identity ControlNet), its branch (Concept Branch), and the
-scene's hooks on the model (Concept Scene).
+face inside its own mask (Face Keypoints), the face ControlNet (Identity ControlNet), or its references (Joint Set, JeDi), its
+branch (Concept Branch), and the scene's hooks on the model (Concept Scene).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -23,25 +22,14 @@ from ...identity import faces, keypoints, recognising
 from ...identity.host import applying
 from ...identity.host import files as identity_files
 from ...identity.placement import Placement
+from ...joint import settings as joint_settings
+from ...joint.host import sets
 from .. import blending
 from .. import concept as described
 from ..branch import Branch
 from ..concept import Concept, SceneTools
 from .runs import Scene
-
-NODE = "Compose Scene"
-PARTS = ("Find Concepts", "Concept Masks", "Identity ControlNet", "Concept Scene")
-"""Nodes of the long graph, whose functions speak for them."""
-REMEDIES = {
-    r"look for `[^`]*` in a Find Concepts of its own and connect [^,]* `previous`": "give one a `mask`",
-    r" with `index` 0 need ": " need ",
-    r"Lower `index` \(0 is box 1\) or `box_threshold`": "Lower `box_threshold`",
-    r"another `order` or `index`": "another `order`",
-    r"or several Find Concepts nodes in a chain": "or give a Concept a `mask`",
-    r"raise `grow` of Concept Masks": "raise `grow`",
-    r"and chain all Concept Branch nodes": "and connect all Concepts to one Compose Scene",
-}
-"""What they advise that this node does not have, and what it has instead."""
+from .speaking import NODE, as_compose_scene
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,22 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
+class Painter:
+    """What all concepts are painted with: a ModelPatcher, the host's CLIP and VAE (None where there is none), a scene's tools.
+
+    positive, negative: CONDITIONING lists; the words of concepts without a prompt, and what concepts without a `negative` of
+    their own steer away from.
+    """
+
+    model: Any
+    clip: Any
+    vae: Any
+    tools: SceneTools
+    positive: list
+    negative: list
+
+
+@dataclass(frozen=True, eq=False)
 class Composed:
     """A scene on a model (a ModelPatcher), and where its K concepts are."""
 
@@ -67,26 +71,21 @@ class Composed:
     concepts: Concepts
 
 
-def compose(
-    model, clip, tools: SceneTools, pictures: torch.Tensor, concepts: Sequence[Concept], positive: list, negative: list,
-    settings: Settings,
-) -> Composed:  # fmt: skip
-    """A clone of the ModelPatcher ``model`` that paints K concepts where the base pictures [B, H, W, 3 or 4] have them.
+def compose(painter: Painter, pictures: torch.Tensor, concepts: Sequence[Concept], settings: Settings) -> Composed:
+    """A clone of the painter's model that paints K concepts where the base pictures [B, H, W, 3 or 4] have them.
 
-    positive, negative: CONDITIONING lists; the words of concepts without a prompt, and what all concepts steer away from. Raises
-    ValueError where a concept or a person is not found, masks do not fit, or a tool is missing.
+    Raises ValueError where a concept or a person is not found, masks do not fit, or a tool is missing.
     """
-    described.check(concepts, tools, pictures)
-    with _speaking():
-        boxes = locate(tools.detector, pictures[..., :3], concepts, settings.rule, settings.thresholds)
+    described.check(concepts, painter.tools, pictures, painter.vae is not None)
+    with as_compose_scene():
+        boxes = locate(painter.tools.detector, pictures[..., :3], concepts, settings.rule, settings.thresholds)
         own = [None if one.mask is None else _fitted(one.mask, pictures, number) for number, one in enumerate(concepts, 1)]
-        places = finding.cut_out(boxes, settings.finish, tools.segmenter, own)
+        places = finding.cut_out(boxes, settings.finish, painter.tools.segmenter, own)
         branches = tuple(
-            branch(clip, tools, pictures, one, places.masks[:, number - 1], number, positive, negative)
-            for number, one in enumerate(concepts, 1)
+            branch(painter, pictures, one, places.masks[:, number - 1], number) for number, one in enumerate(concepts, 1)
         )
-        scene = Scene(branches, places, settings.continue_from, settings.last_steps, settings.finish.feather)
-        return Composed(scene.install(model), boxes, places)
+        how = settings.continue_from, settings.last_steps, settings.finish.feather
+        return Composed(Scene(branches, places, *how, as_compose_scene).install(painter.model), boxes, places)
 
 
 def locate(
@@ -115,29 +114,58 @@ def locate(
     )
 
 
-def branch(
-    clip, tools: SceneTools, pictures: torch.Tensor, concept: Concept, masks: torch.Tensor, number: int, positive: list,
-    negative: list,
-) -> Branch:  # fmt: skip
+def branch(painter: Painter, pictures: torch.Tensor, concept: Concept, masks: torch.Tensor, number: int) -> Branch:
     """What paints a concept. masks: [B, H, W], where it is on the base pictures. number: from 1, for errors."""
+    painted = Branch(painter.positive, painter.negative, cfg=concept.cfg, denoise=concept.denoise)
+    if concept.negative.strip():
+        painted = replace(painted, negative=_encoded(painter.clip, concept.negative))
+    if concept.subject:
+        with as_compose_scene(f"concept {number}: "):
+            return _of_subject(painter, pictures, concept, painted)
     if concept.prompt.strip():
-        if clip is None:
-            raise ValueError(f"{NODE}: `clip` is empty: the checkpoint holds no text encoder. Connect one from another loader.")
-        positive = clip.encode_from_tokens_scheduled(clip.tokenize(concept.prompt))
-    if not concept.pictures:
-        return Branch(positive, negative)
+        painted = replace(painted, positive=_encoded(painter.clip, concept.prompt))
+    return _of_person(painter.tools, pictures, concept, masks, number, painted) if concept.pictures else painted
+
+
+def _encoded(clip, text: str) -> list:
+    if clip is None:
+        raise ValueError(f"{NODE}: `clip` is empty: the checkpoint holds no text encoder. Connect one from another loader.")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def _of_person(
+    tools: SceneTools, pictures: torch.Tensor, concept: Concept, masks: torch.Tensor, number: int, painted: Branch
+) -> Branch:
+    """A branch with the person of the concept's pictures, and with the face ControlNet where the tools have one."""
     who = f"{NODE}: concept {number}"
-    person = faces.gather(recognising.choose_in_pictures(who, tools.face_analysis, list(concept.pictures), faces.Choice()))
+    person = faces.gather(recognising.choose_in_pictures(who, tools.face_analysis, list(concept.pictures), concept.face))
     if tools.control_net is not None and concept.control_strength:
         place = f"the mask of concept {number}"
         chosen = recognising.choose_in_masks(NODE, tools.face_analysis, pictures, masks, faces.Choice(), place)
         size = pictures.shape[2], pictures.shape[1]
         drawn = torch.stack([keypoints.draw([one.keypoints] if one else [], *size) for one in chosen])
         how = concept.control_strength, concept.start, concept.end
-        pair = positive, negative
+        pair = painted.positive, painted.negative
         positive, negative = applying.add_control(*pair, tools.control_net, tools.adapter, person, drawn, *how)
+        painted = replace(painted, positive=positive, negative=negative)
     projection = identity_files.project(tools.adapter, person)
-    return Branch(positive, negative, identity=Placement(projection, concept.strength, None, concept.start, concept.end))
+    return replace(painted, identity=Placement(projection, concept.strength, None, concept.start, concept.end))
+
+
+def _of_subject(painter: Painter, pictures: torch.Tensor, concept: Concept, painted: Branch) -> Branch:
+    """A branch whose model paints a joint set of the concept's references: one set for each base picture, of its size.
+
+    The recipe is JeDi's `auto`; strength, start and end are those of attending to the references.
+    """
+    height, width = pictures.shape[1:3]
+    prepared = sets.prepare(
+        painter.clip, painter.vae, concept.subject, [concept.prompt], sets=len(pictures), width=width, height=height
+    )
+    options = sets.best_options(painter.model, prepared.joint_set)
+    options = replace(options, coupling_start=concept.start, coupling_end=concept.end)
+    chosen = joint_settings.Settings(options=options, strength=concept.strength)
+    model = sets.apply(painter.model, prepared.joint_set, chosen)
+    return replace(painted, positive=prepared.positive, model=model, joint_set=prepared.joint_set)
 
 
 def _fitted(mask: torch.Tensor, pictures: torch.Tensor, number: int) -> torch.Tensor:
@@ -151,18 +179,3 @@ def _fitted(mask: torch.Tensor, pictures: torch.Tensor, number: int) -> torch.Te
             f"{width}x{height}. Give a mask of the picture's shape."
         )
     return pipeline.area_average(mask.float(), height, width)
-
-
-@contextmanager
-def _speaking() -> Iterator[None]:
-    """What a part of the long graph says, said by this node."""
-    try:
-        yield
-    except ValueError as problem:
-        said = str(problem)
-        speaker = next((part for part in (*PARTS, NODE) if said.startswith(f"{part}: ")), None)
-        if speaker is None:
-            raise
-        for theirs, ours in REMEDIES.items():
-            said = re.sub(theirs, ours, said)
-        raise ValueError(NODE + said[len(speaker) :]) from problem

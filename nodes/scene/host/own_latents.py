@@ -21,10 +21,12 @@ def can_follow(sampler) -> bool:
     return plain and sampler.extra_options.get("s_churn", 0) <= 0
 
 
-def algorithm_1(sampler, blend_weights: torch.Tensor, last_steps: int) -> comfy.samplers.KSAMPLER:
+def algorithm_1(
+    sampler, blend_weights: torch.Tensor, last_steps: int, highest: Sequence[float] = ()
+) -> comfy.samplers.KSAMPLER:
     """Euler or DDIM of the host as a sampler that runs Algorithm 1 as it is listed. Raises for any other sampler.
 
-    blend_weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S.
+    blend_weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S. highest: of `blending.multi_concept`.
     """
     if not can_follow(sampler):
         name = getattr(getattr(sampler, "sampler_function", sampler), "__name__", type(sampler).__name__)
@@ -55,6 +57,6 @@ def algorithm_1(sampler, blend_weights: torch.Tensor, last_steps: int) -> comfy.
                 now = {"i": number, "sigma": sigmas[number], "sigma_hat": sigmas[number]}
                 callback({**now, "x": blended, "denoised": denoised})
 
-        return blending.multi_concept(predict, x, sigmas, blend_weights, last_steps, report)
+        return blending.multi_concept(predict, x, sigmas, blend_weights, last_steps, report, highest)
 
     return comfy.samplers.KSAMPLER(sample, {}, sampler.inpaint_options)

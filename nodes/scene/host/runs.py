@@ -11,8 +11,10 @@ Nothing that belongs to a run outlives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import comfy.patcher_extension
 import comfy.samplers
@@ -35,7 +37,7 @@ class Scene:
     """The hooks for some concepts. concepts: their places, in the order of ``branches``, or None where they have masks.
 
     continue_from: one of CONTINUE_FROM. last_steps: S of Algorithm 1, where that is OWN. feather: of the branches' own masks, in
-    latent pixels.
+    latent pixels. speaking: surrounds a run, for a node that says in its own words what this one refuses.
     """
 
     branches: tuple[Branch, ...]
@@ -43,6 +45,7 @@ class Scene:
     continue_from: str
     last_steps: int
     feather: float
+    speaking: Callable[[], AbstractContextManager] = nullcontext
 
     def install(self, model):
         """A clone of the ModelPatcher ``model`` that paints this scene; the one given stays as it was."""
@@ -83,9 +86,13 @@ class Scene:
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         """A run. Concepts that are nowhere in the picture are left out."""
-        guider = executor.class_obj
-        if isinstance(guider, _Concept):
+        if isinstance(executor.class_obj, _Concept):
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        with self.speaking():
+            return self._sampled(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+    def _sampled(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        guider = executor.class_obj
         checks.check_guider(guider, self.branches)
         if latent_image.is_nested or latent_image.ndim != 4:
             raise ValueError("Concept Scene: the latents are not pictures, but need to be [rows, channels, height, width].")
@@ -97,10 +104,11 @@ class Scene:
         run = SceneRun(guider, tuple(concepts), blend_weights.to(guider.model_patcher.load_device))
         if self.continue_from == blending.OWN:
             checks.warn_if_continued(guider.model_patcher, noise, sigmas)
-            sampler = algorithm_1(sampler, run.blend_weights, self.last_steps)
+            sampler = algorithm_1(sampler, run.blend_weights, self.last_steps, run.highest)
         elif self.continue_from == blending.AUTO:
-            if can_follow(sampler) and not checks.is_continued(guider.model_patcher, noise, sigmas):
-                sampler = algorithm_1(sampler, run.blend_weights, len(sigmas) - 1)
+            continued = checks.is_continued(guider.model_patcher, noise, sigmas)
+            if can_follow(sampler) and not continued and not checks.is_cut([guider, *concepts]):
+                sampler = algorithm_1(sampler, run.blend_weights, len(sigmas) - 1, run.highest)
         for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, run.prepare_sampling), (WrappersMP.PREDICT_NOISE, run.predict_noise)):
             comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)
         return run.open(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -112,8 +120,10 @@ class _Concept(comfy.samplers.CFGGuider):
     def __init__(self, background, branch: Branch, number: int, latent_image: torch.Tensor):
         super().__init__(branch.model or background.model_patcher)
         self.set_conds(branch.positive, branch.negative)
-        self.set_cfg(background.cfg)
+        self.set_cfg(background.cfg if branch.cfg is None else branch.cfg)
         self.number, self.joint_set = number, branch.joint_set
+        sampling = background.model_patcher.get_model_object("model_sampling")
+        self.highest = float("inf") if branch.denoise >= 1 else float(sampling.percent_to_sigma(1 - branch.denoise))
         self.step_options: dict = {}
         if self.joint_set is None:
             return
@@ -168,6 +178,11 @@ class SceneRun:
     background: comfy.samplers.CFGGuider
     concepts: tuple[_Concept, ...]
     blend_weights: torch.Tensor
+
+    @property
+    def highest(self) -> list[float]:
+        """The noise level at which each concept begins to paint."""
+        return [concept.highest for concept in self.concepts]
 
     def open(
         self,
@@ -226,13 +241,23 @@ class SceneRun:
         latents = list(x.chunk(count)) if stacked else [x] * count
         sigma = timestep[: len(latents[0])]
         options, added = self._without_the_samplers_own(options)
-        pool = Pool(self.background.model_patcher, self.concepts)
-        denoised = pool.step(executor, latents, sigma, options, seed)
+        late = any(isfinite(level) for level in self.highest)
+        now = float(sigma.max()) if late else 0.0  # not read from the device without need
+        begun = [now <= level for level in self.highest]
+        acting = [number for number, begins in enumerate((True, *begun)) if begins]
+        pool = Pool(self.background.model_patcher, [self.concepts[number - 1] for number in acting[1:]])
+
+        def of_all(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            """What the acting branches have, and the background's for those that have not begun."""
+            own = dict(zip(acting, values, strict=True))
+            return [own.get(number, values[0]) for number in range(count)]
+
+        denoised = of_all(pool.step(executor, [latents[number] for number in acting], sigma, options, seed))
         if stacked:
             return torch.cat(denoised)
         result = blending.blend(denoised, self.blend_weights)
         for function in added:
-            conditional, unconditional = (blending.blend(pool.parts(part), self.blend_weights) for part in (0, 1))
+            conditional, unconditional = (blending.blend(of_all(pool.parts(part)), self.blend_weights) for part in (0, 1))
             result = function({
                 "denoised": result, "cond_denoised": conditional, "uncond_denoised": unconditional, "input": x, "sigma": timestep,
                 "cond": self.background.conds.get("positive"), "uncond": self.background.conds.get("negative"),

@@ -144,7 +144,7 @@ def test_masks_order_and_numbers_agree_where_one_concept_has_a_mask_and_one_is_f
     given["concept1"] = Concept("a red ball")
     given = dict(reversed(given.items()))  # a prompt of a program may hold them in any order
     _, preview, places, masks = compose(unet, clip, tools, given, grow=0)
-    assert [label.split(" ", 1)[0] for label in written] == ["1", "2"] and preview.shape == BASE.shape
+    assert [label.split(" ", 1)[0] for label in written] == ["1", "2"] * 2 and preview.shape == BASE.shape
     assert torch.equal(masks[0], right[0]) and masks[1, 10:90, 8:32].all() and masks[1].sum() == 24 * 80
     assert [[round(side) for side in box.corners] for box in places.boxes[0]] == [[50, 0, 96, 96], [8, 10, 32, 90]]
 
