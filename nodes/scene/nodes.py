@@ -270,6 +270,7 @@ class ComposeScene(io.ComfyNode):
                 "regional prompt",
                 "omg",
             ],
+            has_intermediate_output=True,  # the preview comes back where nothing had to run again
             inputs=[
                 io.Model.Input("model", tooltip="Paints the background, with the sampler's own prompt, and every concept."),
                 io.Clip.Input("clip", tooltip="Reads the prompts of the concepts."),
