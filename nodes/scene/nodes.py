@@ -429,7 +429,6 @@ class ConceptBranch(io.ComfyNode):
                 sockets.IdentityAdapter.Input("adapter", optional=True, tooltip="With `identity`: from Load InstantID."),
                 sockets.Identity.Input("identity", optional=True, tooltip="For a person: who it is, from Identity."),
                 inputs.identity_strength(optional=True),
-<<<<<<< HEAD
                 inputs.share(
                     "start_percent",
                     0.0,
@@ -449,9 +448,7 @@ class ConceptBranch(io.ComfyNode):
                     optional=True,
                     tooltip="With `identity`: white where it acts inside the concept, such as the face alone. None: everywhere.",
                 ),
-=======
                 *_own_guidance(),
->>>>>>> c078b4b (Give a concept a subject, a choice of face, its own negative text, cfg and denoise, and show the preview on Compose Scene)
             ],
             outputs=[sockets.Branches.Output(display_name="branches", tooltip="For the next Concept Branch, or Concept Scene.")],
         )
@@ -464,11 +461,8 @@ class ConceptBranch(io.ComfyNode):
     @inputs.checked
     def execute(
         cls, positive, negative, mask=None, model=None, joint_set=None, previous=(), adapter=None, identity=None, weight=0.8,
-<<<<<<< HEAD
         start_percent=0.0, end_percent=1.0, identity_mask=None,
-=======
         cfg=0.0, denoise=1.0,
->>>>>>> c078b4b (Give a concept a subject, a choice of face, its own negative text, cfg and denoise, and show the preview on Compose Scene)
     ) -> io.NodeOutput:  # fmt: skip
         number = len(previous) + 1
         if number > MOST_CONCEPTS:
@@ -486,7 +480,6 @@ class ConceptBranch(io.ComfyNode):
         if (adapter is None) != (identity is None):
             given, missing = ("`adapter`", "`identity`") if identity is None else ("`identity`", "`adapter`")
             raise ValueError(f"Concept Branch: concept {number} has an {given} but no {missing}. Connect both, or neither.")
-<<<<<<< HEAD
         if identity is None and identity_mask is not None:
             raise ValueError(
                 f"Concept Branch: concept {number} has an `identity_mask` but no `identity`. Connect both, or neither; where the "
@@ -497,11 +490,7 @@ class ConceptBranch(io.ComfyNode):
         person = None
         if identity is not None:
             person = Placement(identity_files.project(adapter, identity), weight, identity_mask, start_percent, end_percent)
-        return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person)))
-=======
-        person = None if identity is None else Placement(identity_files.project(adapter, identity), weight)
         return io.NodeOutput((*previous, Branch(positive, negative, model, mask, joint_set, person, cfg or None, denoise)))
->>>>>>> c078b4b (Give a concept a subject, a choice of face, its own negative text, cfg and denoise, and show the preview on Compose Scene)
 
 
 class ConceptScene(io.ComfyNode):
