@@ -47,7 +47,7 @@ def write_scene_results(
     host: Host, options: argparse.Namespace, graph: Graph, files: list[Path], started: float, run_seconds: float
 ) -> None:
     """The same for the demo of scenes."""
-    phrases = node_of(graph, "ConceptFind")["inputs"]["phrases"].splitlines()
+    phrases = [node["inputs"]["phrase"] for node in graph.values() if node["class_type"] == "SceneConcept"]
     prompts = [node["inputs"]["text"] for node in graph.values() if node["class_type"] == "CLIPTextEncode"]
     toys = sorted(DEMO_PICTURES.glob("toy_*.png"))
     sheet = options.output / "contact_sheet.png"

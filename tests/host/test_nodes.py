@@ -400,6 +400,10 @@ BROUGHT = {
     ("ConceptSegmenterLoader", "file"): "sams",
     ("IdentityLoader", "adapter"): "instantid",
     ("IdentityLoader", "control_net"): "controlnet",
+    ("SceneToolsLoader", "detector"): "grounding-dino",
+    ("SceneToolsLoader", "segmenter"): "sams",
+    ("SceneToolsLoader", "adapter"): "instantid",
+    ("SceneToolsLoader", "control_net"): "controlnet",
 }
 """Inputs that name a file which a user brings, and its folder."""
 
@@ -424,7 +428,7 @@ def brought(tmp_path, monkeypatch):
     def bring(prompt):
         for node in prompt.values():
             for (kind, name), folder in BROUGHT.items():
-                if node["class_type"] == kind:
+                if node["class_type"] == kind and node["inputs"][name] != "none":
                     (tmp_path / folder / node["inputs"][name]).touch()
 
     return bring

@@ -316,68 +316,68 @@ def test_a_detector_without_its_tokenizer_is_refused_before_the_queue_starts(rea
     assert "no `tokenizer.json` or `vocab.txt` in" in said and "bert-base-uncased" in said
 
 
-def short(long):
-    """The shipped workflow of two people with a node a person instead of six: its other nodes stay what they are."""
-    kinds = {}
-    for name, one in long.items():
-        kinds.setdefault(one["class_type"], []).append((name, one["inputs"]))
-    find, masks, whole = (kinds[kind][0][1] for kind in ("ConceptFind", "ConceptMasks", "ConceptScene"))
-    base, (last, _) = find["image"], kinds["KSampler"][-1]
-    parts = {"ConceptDetectorLoader", "ConceptSegmenterLoader", "ConceptFind", "ConceptMasks", "PreviewImage", "IdentityLoader"}
-    parts |= {"IdentityFaceAnalysis", "IdentityFromPictures", "IdentityKeypoints", "IdentityControl", "ConceptBranch"}
-    graph = {name: one for name, one in long.items() if one["class_type"] not in parts | {"ConceptScene"}}
-    files = STAND_INS["IdentityLoader"]
-    graph["tools"] = node(
-        "SceneToolsLoader", detector="planted", segmenter="tiny.pth", adapter=files["adapter"], face_analysis="any",
-        control_net=files["control_net"], device="cpu",
-    )  # fmt: skip
-    graph["scene"] = node(
-        "SceneCompose", model=whole["model"], clip=link("2", 1), tools=link("tools"), image=base, continue_from="blend",
-        last_steps=0, box_threshold=0.35, text_threshold=0.25, if_missing="error", order="best score",
-        **{name: masks[name] for name in ("grow", "feather", "overlaps")},
-        **{name: long[last]["inputs"][name] for name in ("positive", "negative")},
-    )  # fmt: skip
-    for number, (_, person) in enumerate(kinds["IdentityFromPictures"]):
-        words, _ = kinds["IdentityControl"][number][1]["positive"]
-        graph[f"concept{number}"] = node(
-            "SceneConcept",
-            phrase=find["phrases"].splitlines()[number],
-            prompt=graph.pop(words)["inputs"]["text"],
-            strength=0.8,
-            control_strength=0.8,
-            start_percent=0.0,
-            end_percent=1.0,
-            **{"images.image0": person["images.image0"]},
-        )
-        graph["scene"]["inputs"][f"concepts.concept{number}"] = link(f"concept{number}")
-    return changed(graph, last, model=link("scene"))
+LONG = {
+    "Two People in One Picture - SDXL": "scene_sdxl_two_people",
+    "People in Places You Paint - SDXL": "scene_sdxl_own_masks",
+}
+"""The workflows of people, and the graphs with a node for every step of theirs that shipped before."""
 
 
-def test_a_node_a_person_paints_what_the_shipped_graph_paints_with_16_nodes(ready):
-    long = shipped("Two People in One Picture - SDXL")
-    graph = short(long)
+def person_by_person(name, **pictures):
+    """The graph with a node for every step, with the sampler and the form of blending of the workflow that ships."""
+    graph = shipped(LONG[name], pack.ROOT / "tests" / "saved" / "v0.2-long" / "api", **pictures)
+    for one in graph.values():
+        if one["class_type"] == "KSampler":
+            one["inputs"]["sampler_name"] = "euler"
+        if one["class_type"] == "ConceptScene":
+            one["inputs"] |= {"continue_from": "own", "last_steps": 2}
+    return graph
+
+
+def picture_of(ready, graph):
+    (saver,) = [key for key, one in graph.items() if one["class_type"] == "SaveImage"]
+    (entry,) = ready.client.run(graph)[saver]["images"]
+    return graphs.open_picture(ready, entry)
+
+
+def test_the_workflow_of_two_people_has_16_nodes_and_two_more_for_each_person(ready):
+    """And paints what the graph with a node for every step paints."""
+    name = "Two People in One Picture - SDXL"
+    long, graph = person_by_person(name), shipped(name)
     assert len(graph) <= 16 < len(long)
-    painted = []
-    for each in (long, graph, short(shipped("Two People in One Picture - SDXL", **{"Portrait of the second person": "cyd.png"}))):
-        (saver,) = [key for key, one in each.items() if one["class_type"] == "SaveImage"]
-        (entry,) = ready.client.run(each)[saver]["images"]
-        painted.append(graphs.open_picture(ready, entry).tobytes())
+    painted = [picture_of(ready, each).tobytes() for each in (long, graph, shipped(name, **{"Second portrait": "cyd.png"}))]
     assert painted[0] == painted[1] != painted[2]
+    third = graph | {
+        "portrait": node("LoadImage", image="cyd.png"),
+        "person": node("SceneConcept", **{**graph[concepts_of(graph)[0]]["inputs"], "images.image0": link("portrait")}),
+    }
+    (scene_,) = [key for key, one in graph.items() if one["class_type"] == "SceneCompose"]
+    third = changed(third, scene_, if_missing="empty concept", **{"concepts.concept2": link("person")})
+    assert len(third) == len(graph) + 2 and picture_of(ready, third).size == (WIDTH, HEIGHT)
+
+
+def concepts_of(graph):
+    return [key for key, one in graph.items() if one["class_type"] == "SceneConcept"]
 
 
 def test_what_is_wrong_in_a_node_a_person_is_said_with_the_remedy(ready):
-    graph = short(shipped("Two People in One Picture - SDXL"))
-    base = graph["scene"]["inputs"]["image"][0]
+    graph = shipped("Two People in One Picture - SDXL")
+    (scene_, ) = [key for key, one in graph.items() if one["class_type"] == "SceneCompose"]
+    (tools, ) = [key for key, one in graph.items() if one["class_type"] == "SceneToolsLoader"]
+    base = graph[scene_]["inputs"]["image"][0]
     for wrong, kind, said in (
         (changed(graph, base, image="one_face.png"), "SceneCompose", "no face was found inside the mask of concept 2"),
-        (changed(graph, "concept1", phrase="a red cat"), "SceneCompose", "Compose Scene: nothing was found for `a red cat`"),
-        (changed(graph, "tools", control_net="cut.safetensors"), "SceneToolsLoader", "cut.safetensors (20000 bytes) cannot be"),
+        (changed(graph, concepts_of(graph)[1], phrase="a red cat"), "SceneCompose", "Compose Scene: nothing was found for `a red"),
+        (changed(graph, tools, control_net="cut.safetensors"), "SceneToolsLoader", "cut.safetensors (20000 bytes) cannot be"),
     ):
         with pytest.raises(client.NodeFailed) as caught:
             ready.client.run(wrong)
         assert caught.value.node_type == kind and said in " ".join(caught.value.reason.split())
-    with pytest.raises(client.Refused, match="SceneToolsLoader"):
-        ready.client.run(changed(graph, "tools", detector="other.pth", segmenter="other.pth"))
+    with pytest.raises(client.Refused, match="SceneToolsLoader") as refused:
+        ready.client.run(changed(graph, tools, detector="other.pth", segmenter="other.pth"))
+    (answer,) = refused.value.node_errors.values()
+    whole = [error["details"] for error in answer["errors"] if "other.pth" in error["details"]]
+    assert len(whole) == 1 and whole[0].count("other.pth") >= 2, "what is missing is said once, for all inputs"
 
 
 STAND_INS = {
@@ -388,10 +388,15 @@ STAND_INS = {
     "IdentityFaceAnalysis": {"files": "any", "device": "cpu"},
     "ConceptFind": {"phrases": "a green man\na blue woman"},
     "ConceptMasks": {"overlaps": "nearest box"},
+    "SceneToolsLoader": {
+        "detector": "planted", "segmenter": "tiny.pth", "adapter": "scene.bin", "face_analysis": "any",
+        "control_net": "face.safetensors", "device": "cpu",
+    },
+    "SceneCompose": {"overlaps": "nearest box"},
     "EmptyLatentImage": {"width": WIDTH, "height": HEIGHT},
     "ImageScaleToTotalPixels": {"megapixels": 160 * 320 / 2**20},
     "KSampler": {"steps": 2},
-}
+}  # fmt: skip
 """What differs in the workflows that ship with the pack, by node: files, and what the planted ones can find."""
 PICTURES = {
     "Your base picture": "base.png",
@@ -399,18 +404,26 @@ PICTURES = {
     "Mask of the second person": "right.png",
     "Portrait of the first person": "anna.png",
     "Portrait of the second person": "bert.png",
+    "First mask": "left.png",
+    "Second mask": "right.png",
+    "First portrait": "anna.png",
+    "Second portrait": "bert.png",
 }
 """By the title of the node that loads it."""
+PHRASES = {"a woman": "a green man", "a man": "a blue woman"}
+"""What the planted detector finds instead."""
 
 
-def shipped(name, **pictures):
+def shipped(name, folder=pack.ROOT / "workflows" / "api", **pictures):
     """A workflow of two people as it ships, on the stand-ins. A random model paints no faces: the base picture is a file."""
-    graph = json.loads((pack.ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     for one in graph.values():
         title = one.pop("_meta")["title"]
         one["inputs"] |= STAND_INS.get(one["class_type"], {})
         if one["class_type"] == "LoadImage":
             one["inputs"]["image"] = pictures.get(title, PICTURES[title])
+        if one["class_type"] == "SceneConcept":
+            one["inputs"]["phrase"] = PHRASES[one["inputs"]["phrase"]]
     painted = [key for key, one in graph.items() if one["class_type"] == "VAEDecode" and not feeds_a_saver(graph, key)]
     for key in painted:
         graph[key] = node("LoadImage", image="base.png")
@@ -428,11 +441,6 @@ def test_the_workflows_of_two_people_run_as_they_ship(ready, name):
         drawn[:, columns, 3] = 0  # what the mask editor paints becomes transparent
         Image.fromarray(drawn.numpy()).save(ready.base / f"{side}.png")
         ready.client.upload(ready.base / f"{side}.png")
-    portrait = "Portrait of the second person"
-    pictures = []
-    for graph in (shipped(name), shipped(name, **{portrait: "cyd.png"})):
-        (saver,) = [key for key, one in graph.items() if one["class_type"] == "SaveImage"]
-        (entry,) = ready.client.run(graph)[saver]["images"]
-        pictures.append(graphs.open_picture(ready, entry))
+    pictures = [picture_of(ready, shipped(name, **other)) for other in ({}, {"Second portrait": "cyd.png"})]
     assert pictures[0].size == ((WIDTH, HEIGHT) if name == "Two People in One Picture - SDXL" else (320, 160))
     assert pictures[0].tobytes() != pictures[1].tobytes(), "a portrait of another person gives another picture"

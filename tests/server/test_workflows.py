@@ -13,6 +13,7 @@ WEIGHTS = {
     "ConceptDetectorLoader": ("file",),
     "ConceptSegmenterLoader": ("file",),
     "IdentityLoader": ("adapter", "control_net"),
+    "SceneToolsLoader": ("detector", "segmenter", "adapter", "control_net"),
 }
 """Widgets that name a file which a user downloads."""
 
@@ -73,7 +74,7 @@ def test_every_loader_says_where_its_weights_are_published(path, classes):
     for node in all_nodes(path):
         if node["type"] in WEIGHTS:
             values = dict(zip(widgets_of(classes[node["type"]]), node["widgets_values"], strict=True))
-            files = [values[name] for name in WEIGHTS[node["type"]]]
+            files = [values[name] for name in WEIGHTS[node["type"]] if values[name] != "none"]
             assert node["properties"]["models"] == [{"name": file, **known[file]} for file in files]
 
 
@@ -92,7 +93,7 @@ def test_the_links_of_a_blueprint_join_sockets_that_exist(name, classes):
     for side in ("inputs", "outputs"):
         assert [(one["name"], one["type"]) for one in outer[side]] == [(one["name"], one["type"]) for one in inner[side]]
         assert all(one["linkIds"] for one in inner[side]), "an input or output that does nothing"
-    assert set(ui_format.defaults_of(whole)) == {one["name"] for one in inner["inputs"] if one["type"] in ("STRING", "INT")}
+    assert set(ui_format.defaults_of(whole)) == {one["name"] for one in inner["inputs"] if one["type"] in ("STRING", "INT", "FLOAT")}
     assert inner["state"]["lastNodeId"] == max(nodes) and inner["state"]["lastLinkId"] == max(link[0] for link in links)
 
 
@@ -108,10 +109,18 @@ def test_the_blueprint_is_the_workflow_of_two_people_in_one_node(classes):
     given |= {name: [number, 0] for name, number in zip(("first person", "second person"), portraits, strict=True)}
     inside, outputs = ui_format.unfold(blueprint, {**given, "seed": [seed, 0]}, classes, "inside:")
     whole = {**workflow, **inside}
-    savers = {node["class_type"]: node["inputs"]["images"] for node in workflow.values() if "images" in node["inputs"]}
-    assert set(savers) == {"SaveImage", "PreviewImage"}
-    for saver, output in (("SaveImage", "picture"), ("PreviewImage", "found")):
-        painted = ui_format.described(whole, savers[saver])
-        assert painted == ui_format.described(whole, outputs[output])
-        assert painted.count("ConceptFind(") >= 1 and "inside:" not in painted
-    assert len(inside) == len(workflow) - len(portraits) - len(savers) - 2, "and it holds nothing else"
+    (saver,) = [node["inputs"]["images"] for node in workflow.values() if "images" in node["inputs"]]
+    painted = ui_format.described(whole, saver)
+    assert painted == ui_format.described(whole, outputs["picture"])
+    assert painted.count("SceneCompose(") >= 1 and "inside:" not in painted
+    assert whole[outputs["found"][0]]["class_type"] == "SceneCompose"
+    assert len(inside) == len(workflow) - len(portraits) - 3, "and it holds nothing else than these, checkpoint, seed and saver"
+
+
+def test_the_blueprint_is_found_by_the_words_for_it():
+    words = {"two people", "two characters", "multiple people", "consistent character"}
+    assert words <= set(read(ui_format.BLUEPRINTS / "Two-Person Scene.json")["extra"]["BlueprintSearchAliases"])
+
+
+def test_the_graph_of_two_people_is_small(classes):
+    assert len(ui_format.as_api(read(WORKFLOWS / "Two People in One Picture - SDXL.json"), classes)) <= 16
