@@ -234,3 +234,54 @@ def test_concept_refuses_what_names_no_single_thing():
         concepts(masks=(torch.zeros(1, 8, 8), None))
     (one,) = ConceptNode.execute(" A red  ball. ", "", 0.8, 0.8, 0.0, 1.0).result
     assert one.phrase == "a red ball" and one.pictures == () and one.mask is None
+
+
+def test_of_several_faces_in_a_picture_the_chosen_one_is_the_person(unet, clip, tools):
+    group = planted.scene(("blue", 4, 20, 4 + 13, 70), ("blue", 40, 20, 40 + 16, 70), ("blue", 66, 4, 90, 92))
+    largest, first = (painted(clip, model) for model in (grouped(unet, clip, tools, group), grouped(unet, clip, tools, portrait(1))))
+    assert gap(largest, first) > VISIBLE
+    for choice in ({"face": "left to right"}, {"face": "nearest to point", "x": 0.1, "y": 0.5}):
+        assert torch.equal(painted(clip, grouped(unet, clip, tools, group, **choice)), first), choice
+    with pytest.raises(ValueError, match="^Compose Scene: concept 1: `number` is 3, but 3 faces were found in picture 1"):
+        grouped(unet, clip, tools, group, face="left to right", number=3)
+
+
+def grouped(unet, clip, tools, picture, **choice):
+    """The scene with one person, who is in a picture; the long graph's Identity has the same choice."""
+    one = ConceptNode.execute(PHRASES[0], "one", 0.8, 0.8, 0.0, 1.0, images={"image0": picture}, **choice).result[0]
+    return compose(unet, clip, tools, {"concept0": one})[0]
+
+
+def test_a_concept_steers_away_from_what_it_says_itself(unet, clip, tools):
+    said = {negative: painted(clip, negated(unet, clip, tools, negative)) for negative in ("", " ", "not", "a hat")}
+    assert torch.equal(said[""], said[" "]) and torch.equal(said[""], said["not"]), "the scene steers away from `not`"
+    assert gap(said["a hat"], said[""]) > VISIBLE
+    with pytest.raises(ValueError, match="`clip` is empty"):
+        negated(unet, None, tools, "a hat")
+
+
+def negated(unet, clip, tools, negative):
+    one = ConceptNode.execute(PHRASES[0], "", 0.8, 0.0, 0.0, 1.0, negative=negative).result[0]
+    return compose(unet, clip, tools, {"concept0": one})[0]
+
+
+def test_cfg_and_denoise_reach_the_branch(unet, clip, tools):
+    whole = painted(clip, compose(unet, clip, tools, concepts())[0])
+    assert torch.equal(painted(clip, compose(unet, clip, tools, concepts(cfg=0.0, denoise=1.0))[0]), whole)
+    for changed in ({"cfg": 7.0}, {"denoise": 0.5}):
+        assert gap(painted(clip, compose(unet, clip, tools, concepts(**changed))[0]), whole) > 1e-3, changed
+
+
+def test_the_node_shows_what_it_found_enlarged_where_the_picture_is_small(unet, clip, tools):
+    with torch.inference_mode():
+        out = ComposeScene.execute(
+            unet, clip, tools, BASE, words(TEXT, "all"), words(TEXT, "not"), {"concept0": Concept("a red ball")}, **FIND
+        )
+    (shown,) = out.ui.as_dict()["images"]
+    import folder_paths
+    from PIL import Image
+
+    with Image.open(f"{folder_paths.get_temp_directory()}/{shown['filename']}") as picture:
+        assert picture.size == (576, 576)
+        assert picture.getpixel((6 * 8 + 1, 300)) == (230, 25, 75), "the frame stands on the box"
+    assert out.result[1].shape == BASE.shape
