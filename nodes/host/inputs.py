@@ -105,10 +105,10 @@ class Once(str):
     """
 
     def __new__(cls, text: str, elsewhere: str):
-        made = super().__new__(cls, text)
-        made._shown = iter((text,))
-        made._elsewhere = elsewhere
-        return made
+        return super().__new__(cls, text)
+
+    def __init__(self, text: str, elsewhere: str):
+        self._shown, self._elsewhere = iter((text,)), elsewhere
 
     def __str__(self) -> str:
         return next(self._shown, self._elsewhere)

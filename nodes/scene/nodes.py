@@ -183,8 +183,8 @@ class ConceptNode(io.ComfyNode):
                 sockets.References.Input(
                     "subject",
                     optional=True,
-                    tooltip="For a thing instead of a person: from Reference Pictures or Load Subject. Needs a prompt, and vae of "
-                    "Compose Scene. Strength 1 is then as JeDi's recipe says.",
+                    tooltip="For a thing instead of a person: from Reference Pictures or Load Subject. Needs a prompt, and vae "
+                    "of Compose Scene. Strength 1 is then as JeDi's recipe says.",
                 ),
                 io.Combo.Input(
                     "face",
@@ -192,8 +192,8 @@ class ConceptNode(io.ComfyNode):
                     default=faces.LARGEST,
                     optional=True,
                     advanced=True,
-                    tooltip="Who it is where a picture has several faces: the largest, or one counted from the left, nearest to a "
-                    "point, or counted by the detector's score.",
+                    tooltip="Who it is where a picture has several faces: the largest, or one counted from the left, nearest to "
+                    "a point, or counted by the detector's score.",
                 ),
                 io.Int.Input(
                     "number",
@@ -205,7 +205,9 @@ class ConceptNode(io.ComfyNode):
                     tooltip="Which face, when counted left to right or by score: 0 is face 1. Others ignore it.",
                 ),
                 *(
-                    inputs.share(name, 0.5, f"The point for nearest to point, as a share of the {side}.", optional=True, advanced=True)
+                    inputs.share(
+                        name, 0.5, f"The point for nearest to point, as a share of the {side}.", optional=True, advanced=True
+                    )
                     for name, side in (("x", "width: 0 = left, 1 = right"), ("y", "height: 0 = top, 1 = bottom"))
                 ),
                 io.String.Input(

@@ -362,12 +362,16 @@ def concepts_of(graph):
 
 def test_what_is_wrong_in_a_node_a_person_is_said_with_the_remedy(ready):
     graph = shipped("Two People in One Picture - SDXL")
-    (scene_, ) = [key for key, one in graph.items() if one["class_type"] == "SceneCompose"]
-    (tools, ) = [key for key, one in graph.items() if one["class_type"] == "SceneToolsLoader"]
+    (scene_,) = [key for key, one in graph.items() if one["class_type"] == "SceneCompose"]
+    (tools,) = [key for key, one in graph.items() if one["class_type"] == "SceneToolsLoader"]
     base = graph[scene_]["inputs"]["image"][0]
     for wrong, kind, said in (
         (changed(graph, base, image="one_face.png"), "SceneCompose", "no face was found inside the mask of concept 2"),
-        (changed(graph, concepts_of(graph)[1], phrase="a red cat"), "SceneCompose", "Compose Scene: nothing was found for `a red"),
+        (
+            changed(graph, concepts_of(graph)[1], phrase="a red cat"),
+            "SceneCompose",
+            "Compose Scene: nothing was found for `a red",
+        ),
         (changed(graph, tools, control_net="cut.safetensors"), "SceneToolsLoader", "cut.safetensors (20000 bytes) cannot be"),
     ):
         with pytest.raises(client.NodeFailed) as caught:

@@ -93,7 +93,9 @@ def test_the_links_of_a_blueprint_join_sockets_that_exist(name, classes):
     for side in ("inputs", "outputs"):
         assert [(one["name"], one["type"]) for one in outer[side]] == [(one["name"], one["type"]) for one in inner[side]]
         assert all(one["linkIds"] for one in inner[side]), "an input or output that does nothing"
-    assert set(ui_format.defaults_of(whole)) == {one["name"] for one in inner["inputs"] if one["type"] in ("STRING", "INT", "FLOAT")}
+    assert set(ui_format.defaults_of(whole)) == {
+        one["name"] for one in inner["inputs"] if one["type"] in ("STRING", "INT", "FLOAT")
+    }
     assert inner["state"]["lastNodeId"] == max(nodes) and inner["state"]["lastLinkId"] == max(link[0] for link in links)
 
 

@@ -72,8 +72,7 @@ def is_continued(model, noise: torch.Tensor, sigmas: torch.Tensor) -> bool:
 def is_cut(guiders: Sequence) -> bool:
     """Whether the UNet is called on parts of pictures or batches in some branch: `own` cannot tell whose latents these are."""
     return any(
-        tagging.with_areas(guider.original_conds) or guider.model_options.get("context_handler") is not None
-        for guider in guiders
+        tagging.with_areas(guider.original_conds) or guider.model_options.get("context_handler") is not None for guider in guiders
     )
 
 

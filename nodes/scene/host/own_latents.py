@@ -21,9 +21,7 @@ def can_follow(sampler) -> bool:
     return plain and sampler.extra_options.get("s_churn", 0) <= 0
 
 
-def algorithm_1(
-    sampler, blend_weights: torch.Tensor, last_steps: int, highest: Sequence[float] = ()
-) -> comfy.samplers.KSAMPLER:
+def algorithm_1(sampler, blend_weights: torch.Tensor, last_steps: int, highest: Sequence[float] = ()) -> comfy.samplers.KSAMPLER:
     """Euler or DDIM of the host as a sampler that runs Algorithm 1 as it is listed. Raises for any other sampler.
 
     blend_weights: [K + 1, B or 1, 1, h, w], the background's first. last_steps: S. highest: of `blending.multi_concept`.

@@ -238,7 +238,9 @@ def test_concept_refuses_what_names_no_single_thing():
 
 def test_of_several_faces_in_a_picture_the_chosen_one_is_the_person(unet, clip, tools):
     group = planted.scene(("blue", 4, 20, 4 + 13, 70), ("blue", 40, 20, 40 + 16, 70), ("blue", 66, 4, 90, 92))
-    largest, first = (painted(clip, model) for model in (grouped(unet, clip, tools, group), grouped(unet, clip, tools, portrait(1))))
+    largest, first = (
+        painted(clip, model) for model in (grouped(unet, clip, tools, group), grouped(unet, clip, tools, portrait(1)))
+    )
     assert gap(largest, first) > VISIBLE
     for choice in ({"face": "left to right"}, {"face": "nearest to point", "x": 0.1, "y": 0.5}):
         assert torch.equal(painted(clip, grouped(unet, clip, tools, group, **choice)), first), choice

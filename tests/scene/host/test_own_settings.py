@@ -77,7 +77,9 @@ def test_a_late_concept_goes_with_samplers_that_need_the_null_prediction(unet):
 
 def in_area(branch):
     """A branch whose prompt is about the upper half of the picture."""
-    return replace(branch, positive=[[states, {**values, "area": (4, 8, 0, 0), "strength": 1.0}] for states, values in branch.positive])
+    return replace(
+        branch, positive=[[states, {**values, "area": (4, 8, 0, 0), "strength": 1.0}] for states, values in branch.positive]
+    )
 
 
 def test_auto_is_blend_where_the_unet_is_called_on_parts_of_the_picture_or_the_batch(unet):
