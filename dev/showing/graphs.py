@@ -12,6 +12,7 @@ from typing import Any
 from same_subject.dev import pack
 from same_subject.dev.client import Graph
 from same_subject.dev.host import SetupError
+from same_subject.nodes.demo import examples
 
 FOLDER = pack.ROOT / "workflows" / "api"
 DEMO_PICTURES = pack.ROOT / "demo"
@@ -45,11 +46,14 @@ def picture_inputs(graph: Graph) -> list[str]:
 
 
 def pictures_in(graph: Graph) -> list[Path]:
-    """The demo's own pictures that a graph takes out of the `pictures` of "Load Demo Model", in order."""
+    """The demo's own pictures that a graph takes, of "Example Pictures" or the `pictures` of "Load Demo Model", in order."""
     shown = sorted(DEMO_PICTURES.glob("reference_*.png"))
     inputs = node_of(graph, "JediReferences")["inputs"]
     taken = []
     for source in (graph[inputs[name][0]] for name in picture_inputs(graph)):
+        if source["class_type"] == "ExamplePictures":
+            taken += [DEMO_PICTURES / f"{examples.PICTURES[name]}.png" for name in examples.members(source["inputs"]["pictures"])]
+            continue
         first, count = 0, len(shown)
         if source["class_type"] == "ImageFromBatch":
             first, count = source["inputs"]["batch_index"], source["inputs"]["length"]

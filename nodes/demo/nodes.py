@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..host import inputs, sockets, weights
 from ..scene.concept import SceneTools
-from . import config
+from . import config, examples
 from .host import folders
 from .host import model as demo_model
 from .host import pictures as demo_pictures
@@ -75,13 +75,13 @@ class ExamplePictures(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "pictures",
-                    options=[*demo_pictures.EXAMPLES, *demo_pictures.SETS],
+                    options=[*examples.PICTURES, *examples.SETS],
                     tooltip="Which toy, and where it is. The node shows it before you run the graph.",
                 ),
                 io.Combo.Input(
                     "size",
-                    options=list(demo_pictures.SIZES),
-                    default=demo_pictures.SIZES[-1],
+                    options=list(examples.SIZES),
+                    default=examples.SIZES[-1],
                     tooltip="Width and height in pixels: 64 is what the demo model paints, 512 is for checkpoints.",
                 ),
             ],
@@ -98,8 +98,8 @@ class ExamplePictures(io.ComfyNode):
     @inputs.checked
     def execute(cls, pictures, size="512") -> io.NodeOutput:
         for name, given, choices in (
-            ("pictures", pictures, [*demo_pictures.EXAMPLES, *demo_pictures.SETS]),
-            ("size", size, demo_pictures.SIZES),
+            ("pictures", pictures, [*examples.PICTURES, *examples.SETS]),
+            ("size", size, examples.SIZES),
         ):
             if (problem := inputs.check_choice("Example Pictures", name, given, choices)) is not True:
                 raise ValueError(problem)

@@ -214,6 +214,11 @@ def test_the_pictures_that_the_graph_takes_are_known_by_their_files(tmp_path, mo
     assert names(graph) == ["reference_1.png", "reference_2.png"]
     graph["4"]["inputs"]["images.image0"] = ["1", 3]
     assert names(graph) == ["reference_1.png", "reference_2.png", "reference_3.png"]
+    graph["2"] = {"class_type": "ExamplePictures", "inputs": {"pictures": "box in all three places"}}
+    graph["4"]["inputs"]["images.image0"] = ["2", 0]
+    assert names(graph) == ["reference_1.png", "reference_2.png", "reference_3.png"]
+    graph["2"]["inputs"]["pictures"] = "star under the sea"
+    assert names(graph) == ["toy_2.png"]
 
 
 def test_values_that_are_not_given_stay_and_the_graph_itself_is_not_changed():

@@ -8,6 +8,7 @@ import numpy
 import torch
 from PIL import Image
 
+from .. import examples as known
 from . import folders
 
 FOLDER = folders.PACK / "demo"
@@ -17,18 +18,6 @@ MASKS = FOLDER / "masks"
 """Of the large pictures: white on the toy."""
 REFERENCES, TOYS = "reference", "toy"
 """Several pictures of one subject; one picture of each of two toys."""
-EXAMPLES = {
-    "box in the desert": "reference_1",
-    "box at night": "reference_2",
-    "box in a meadow": "reference_3",
-    "ball in the desert": "toy_1",
-    "star under the sea": "toy_2",
-}
-"""Each picture's name, which is that of its large file, and the name of its small one."""
-SETS = {"box in all three places": ("box in the desert", "box at night", "box in a meadow")}
-"""Several of them under one name."""
-SIZES = ("64", "512")
-"""Sides: what the demo model paints; for checkpoints."""
 REMEDY = "Reinstall the pack, or connect Load Image instead of `pictures`."
 
 
@@ -48,20 +37,16 @@ def load(node: str, kind: str) -> torch.Tensor:
 def examples(node: str, name: str, side: str) -> tuple[torch.Tensor, torch.Tensor, str]:
     """Pictures [R, H, W, 3] in 0..1, masks [R, H, W] that are 1 on the toy, and captions, one a line, of an example.
 
-    name: one of EXAMPLES or SETS. side: one of SIZES. node: who speaks in errors.
+    name: one of PICTURES or SETS of `examples.py`. side: one of its SIZES. node: who speaks in errors.
     """
-    names = _names(name)
-    small = side == SIZES[0]
-    files = [FOLDER / f"{EXAMPLES[one]}.png" if small else LARGE / f"{one}.png" for one in names]
+    names = known.members(name)
+    small = side == known.SIZES[0]
+    files = [FOLDER / f"{known.PICTURES[one]}.png" if small else LARGE / f"{one}.png" for one in names]
     pictures = torch.stack([_read(node, path) for path in files])
     masks = torch.stack([_read(node, MASKS / f"{one}.png", "L") for one in names])
     if small:
         masks = torch.nn.functional.interpolate(masks[:, None], pictures.shape[1:3], mode="area")[:, 0]
     return pictures, masks, "\n".join(f"a photo of a {one}" for one in names)
-
-
-def _names(name: str) -> tuple[str, ...]:
-    return SETS.get(name, (name,))
 
 
 def _read(node: str, path: Path, mode: str = "RGB") -> torch.Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from same_subject.dev import pack
+from same_subject.nodes.demo import examples
 from same_subject.nodes.demo.host import pictures
 from same_subject.nodes.demo.nodes import ExamplePictures
 
@@ -18,7 +19,7 @@ def pixels(path, mode="RGB"):
 
 
 def test_small_pictures_are_those_of_the_demo_bit_for_bit_and_large_ones_show_the_same():
-    for name, small in pictures.EXAMPLES.items():
+    for name, small in examples.PICTURES.items():
         given, masks, caption = ExamplePictures.execute(name, "64").args
         assert torch.equal((given[0] * 255).round().byte(), pixels(pack.ROOT / "demo" / f"{small}.png"))
         assert caption == f"a photo of a {name}" and masks.shape == given.shape[:3]
@@ -46,10 +47,10 @@ def test_a_set_gives_its_pictures_in_order_with_a_caption_each():
 def test_the_widget_knows_the_same_names_and_finds_a_picture_for_each():
     source = (pack.ROOT / "js" / "example_pictures.js").read_text(encoding="utf-8")
     listed = re.search(r"SETS = (\{.*\});", source)[1]
-    for name, members in pictures.SETS.items():
+    for name, members in examples.SETS.items():
         assert f'"{name}": [{", ".join(chr(34) + one + chr(34) for one in members)}]' in listed
     for folder in (pictures.LARGE, pictures.MASKS):
-        assert {path.stem for path in folder.glob("*.png")} == set(pictures.EXAMPLES)
+        assert {path.stem for path in folder.glob("*.png")} == set(examples.PICTURES)
 
 
 def test_a_missing_picture_and_an_unknown_name_are_said_with_the_remedy(monkeypatch, tmp_path):
