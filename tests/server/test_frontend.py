@@ -6,7 +6,9 @@ import time
 import pytest
 from same_subject.dev import pack, server
 from same_subject.dev.showing import graphs as demo_graphs
+from same_subject.nodes.host import sockets
 from same_subject.tests.server import browser, graphs, ui_format
+from same_subject.tests.server import opened as opened_graphs
 from same_subject.tests.server.ui_format import WORKFLOWS
 from same_subject.tests.tiny import subjects
 
@@ -15,8 +17,6 @@ DEMOS = [name for name in NAMES if name.startswith("Demo")]
 BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
 OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "SceneToolsLoader"}
 """Nodes that the frontend marks until a user brings the file that they name."""
-TITLE = 30
-"""Height of a node's title, which stands above its position."""
 
 OPEN = """(async () => {
   const graph = await (await fetch("/api/workflow_templates/FOLDER/NAME.json")).json();
@@ -46,8 +46,7 @@ def page(live, request):
         (pytest.fail if request.config.getoption("--require-browser") else pytest.skip)(str(problem))
     try:
         page.open(live.client.url)
-        # The frontend first opens a graph of its own; what is opened before would be replaced by it.
-        page.wait_for("window.app?.graph?.nodes.length && LiteGraph.registered_node_types.JediPick")
+        page.wait_for(opened_graphs.READY)
         yield page
     finally:
         page.stop()
@@ -69,16 +68,46 @@ def test_a_workflow_opens_whole_and_queues_its_api_form(page, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_node_of_a_workflow_covers_another(page, name):
-    boxes = {}
-    for node in opened(page, name)["nodes"]:
-        (left, top), (width, height) = node["pos"], [max(pair) for pair in zip(node["size"], node["needed"], strict=True)]
-        boxes[f"{node['type']} {node['id']}"] = (left, top - TITLE, left + width, top + height)
-    covered = [
-        (one, other) for one, a in boxes.items() for other, b in boxes.items()
-        if one < other and a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-    ]  # fmt: skip
-    assert covered == []
+def test_a_workflow_opens_at_a_zoom_to_read_and_nothing_overlaps_when_run_or_wrong(page, live, name):
+    opened_graphs.resize(page)
+    try:
+        zoom, states = opened_graphs.states(page, name, live.client.upload(live.base / "green.png"))
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
+    assert {state: opened_graphs.overlaps(boxes) for state, boxes in states.items()} == dict.fromkeys(states, [])
+    assert zoom >= 0.6
+    (note,) = (box for number, box in states["opened"]["nodes"].items() if "How to use this" in states["opened"]["names"][number])
+    assert note[:2] == [min(box[axis] for box in states["opened"]["nodes"].values()) for axis in (0, 1)], "where the eye begins"
+
+
+COLOURS = """(async () => {
+  const type = "JEDI_SET", css = () => getComputedStyle(document.documentElement).getPropertyValue(`--color-datatype-${type}`);
+  const colours = () => [app.canvas.default_connection_color_byType[type], app.canvas.constructor.link_type_colors[type], css()];
+  const found = [colours()];
+  for (const theme of ["light", "dark"]) {
+    await app.extensionManager.setting.set("Comfy.ColorPalette", theme);
+    await new Promise(done => setTimeout(done, 300));
+    found.push(colours());
+  }
+  return {found, stock: app.canvas.default_connection_color_byType.LATENT, all: app.canvas.default_connection_color_byType};
+})()"""
+
+
+def brightness(colour):
+    """Relative luminance of `#rrggbb`, as WCAG 2 defines it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_each_of_our_sockets_has_a_colour_that_is_seen_on_dark_and_on_light_nodes(page):
+    shown = page.evaluate(COLOURS)
+    assert len({colour for theme in shown["found"] for colour in theme}) == 1, "in both renderers, on every theme"
+    ours = {name: shown["all"].get(value.io_type) for name, value in vars(sockets).items() if hasattr(value, "io_type")}
+    assert len(ours) >= 13 and all(ours.values()) and len(set(ours.values())) == len(ours), ours
+    assert shown["stock"] not in ours.values() and brightness("#ffffff") == pytest.approx(1)
+    for name, colour in ours.items():
+        assert (brightness(colour) + 0.05) / (brightness("#353535") + 0.05) >= 3 <= 1.05 / (brightness(colour) + 0.05), name
 
 
 @pytest.mark.parametrize("name", DEMOS)
