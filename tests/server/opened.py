@@ -18,12 +18,14 @@ OPEN = """(async () => {
 RUN = """(async () => {
   for (const node of app.graph.nodes) if (["SaveImage", "PreviewImage"].includes(node.type)) {
     const images = Array.from({length: 4}, () => ({filename: "PICTURE", subfolder: "", type: "input"}));
-    app.api.dispatchCustomEvent("executed", {node: String(node.id), display_node: String(node.id), output: {images}, prompt_id: "none"});
+    const id = String(node.id);
+    app.api.dispatchCustomEvent("executed", {node: id, display_node: id, output: {images}, prompt_id: "none"});
   }
   await new Promise(done => setTimeout(done, 700));
 })()"""
+STORES = """document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s"""
 FAIL = """(async () => {
-  const errors = document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("executionError");
+  const errors = STORES.get("executionError");
   const wrong = node => ({class_type: node.type, dependent_outputs: [], errors: [{type: "value_not_in_list", message: "Not there",
     details: "", extra_info: {input_name: node.inputs.find(input => input.widget)?.name ?? node.inputs[0].name}}]});
   errors.lastNodeErrors = Object.fromEntries(
@@ -43,10 +45,11 @@ BOXES = """(() => {
   return {
     nodes: Object.fromEntries(app.graph.nodes.map(node => [String(node.id), box(node)])),
     groups: app.graph.groups.map(({pos, size}) => [pos[0], pos[1], pos[0] + size[0], pos[1] + size[1]]),
+    notes: app.graph.nodes.filter(node => node.type == "MarkdownNote").map(node => String(node.id)),
     names: Object.fromEntries(app.graph.nodes.map(node => [String(node.id), `${node.title} (${node.id})`])),
   };
 })()"""
-CLEAN = """document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("executionError").lastNodeErrors = null"""
+CLEAN = f"{STORES}.get('executionError').lastNodeErrors = null"
 
 
 def resize(page, width=1440, height=900):
@@ -66,7 +69,7 @@ def states(page, name, picture):
     picture: a file of the server's input folder, which every node that shows pictures then shows four times.
     """
     zoom, found = template(page, name), {}
-    for state, change in (("opened", ""), ("after a run", RUN.replace("PICTURE", picture)), ("with errors", FAIL)):
+    for state, change in (("opened", ""), ("after a run", RUN.replace("PICTURE", picture)), ("with errors", FAIL.replace("STORES", STORES))):
         page.evaluate(change or "0")
         found[state] = page.evaluate(BOXES.replace("TITLE", str(TITLE)))
     page.evaluate(CLEAN)

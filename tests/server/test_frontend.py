@@ -76,8 +76,8 @@ def test_a_workflow_opens_at_a_zoom_to_read_and_nothing_overlaps_when_run_or_wro
         page.call("Emulation.clearDeviceMetricsOverride")
     assert {state: opened_graphs.overlaps(boxes) for state, boxes in states.items()} == dict.fromkeys(states, [])
     assert zoom >= 0.6
-    (note,) = (box for number, box in states["opened"]["nodes"].items() if "How to use this" in states["opened"]["names"][number])
-    assert note[:2] == [min(box[axis] for box in states["opened"]["nodes"].values()) for axis in (0, 1)], "where the eye begins"
+    boxes, (note,) = states["opened"]["nodes"], states["opened"]["notes"]
+    assert boxes[note][:2] == pytest.approx([min(box[axis] for box in boxes.values()) for axis in (0, 1)]), "where the eye begins"
 
 
 COLOURS = """(async () => {
