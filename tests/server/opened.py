@@ -69,7 +69,11 @@ def states(page, name, picture):
     picture: a file of the server's input folder, which every node that shows pictures then shows four times.
     """
     zoom, found = template(page, name), {}
-    for state, change in (("opened", ""), ("after a run", RUN.replace("PICTURE", picture)), ("with errors", FAIL.replace("STORES", STORES))):
+    for state, change in (
+        ("opened", ""),
+        ("after a run", RUN.replace("PICTURE", picture)),
+        ("with errors", FAIL.replace("STORES", STORES)),
+    ):
         page.evaluate(change or "0")
         found[state] = page.evaluate(BOXES.replace("TITLE", str(TITLE)))
     page.evaluate(CLEAN)
