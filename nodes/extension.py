@@ -19,8 +19,10 @@ from .demo.host import folders
 from .demo.nodes import ExamplePictures, LoadDemoModel, LoadDemoTools
 from .files.host import routes
 from .files.nodes import CheckFiles
+from .host import replacing
 from .identity.host import face_analysis
 from .identity.host import files as identity_files
+from .identity.instantid import nodes as instantid
 from .identity.nodes import (
     ApplyIdentity,
     FaceKeypoints,
@@ -48,7 +50,14 @@ CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBo
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
 FILES = (CheckFiles,)
-NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *FILES)
+REPLACING = (
+    instantid.ApplyInstantID,
+    instantid.ApplyInstantIDAdvanced,
+    instantid.FaceKeypointsPreprocessor,
+    instantid.InstantIDPatchAttention,
+    instantid.InstantIDApplyControlNet,
+)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *FILES, *REPLACING)
 
 
 class SameSubjectExtension(ComfyExtension):
@@ -59,6 +68,10 @@ class SameSubjectExtension(ComfyExtension):
         concept_files.register()
         subject_files.register()
         routes.register()
+        try:
+            await replacing.register(instantid.replacements())
+        except Exception:
+            logging.exception("Same Subject: nodes of ComfyUI_InstantID are not replaced")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         usable = [node for node in NODES if _usable(node)]

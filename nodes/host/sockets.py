@@ -14,6 +14,8 @@ FaceAnalysis = io.Custom("IDENTITY_FACE_ANALYSIS")
 """`identity.host.face_analysis.FaceAnalysis`."""
 Identity = io.Custom("IDENTITY")
 """`identity.faces.Identity`."""
+FaceEmbeds = io.Custom("IDENTITY_FACE_EMBEDS")
+"""`identity.host.instantid.FaceEmbeds`."""
 Detector = io.Custom("CONCEPT_DETECTOR")
 """`concepts.host.grounding.Detector`."""
 Segmenter = io.Custom("CONCEPT_SEGMENTER")

@@ -124,6 +124,17 @@ def save_control(path, config=CONTROL, seed=1):
     return path
 
 
+def save_plain_control(path, config=UNET, seed=1):
+    """Write a ControlNet for a UNet (about 40 MB for UNET) under the names of its authors. Needs the host."""
+    import comfy.cldm.cldm
+    from safetensors.torch import save_file
+
+    shapes = {key: value for key, value in config.items() if key not in ("out_channels", "transformer_depth_output")}
+    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **shapes, device="meta")
+    save_file(random_state("control_model.", network, seed), str(path))
+    return path
+
+
 def random_state(prefix, network, seed=0):
     """Weights in half precision for a network of which only the shapes count; they keep the size of activations."""
     state, generator = {}, torch.Generator().manual_seed(seed)
