@@ -7,7 +7,7 @@ import pytest
 from same_subject.dev import pack, server
 from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.nodes.host import sockets
-from same_subject.tests.server import browser, graphs, ui_format
+from same_subject.tests.server import graphs, ui_format
 from same_subject.tests.server import opened as opened_graphs
 from same_subject.tests.server.ui_format import WORKFLOWS
 from same_subject.tests.tiny import subjects
@@ -32,24 +32,6 @@ OPEN = """(async () => {
     prompt: (await app.graphToPrompt()).output,
   };
 })()"""
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes 2.0"])
-def page(live, request):
-    if browser.program() is None:
-        pytest.skip(browser.MISSING)
-    live.client.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": request.param})
-    page = browser.Page()
-    try:
-        page.start()
-    except browser.NoBrowser as problem:
-        (pytest.fail if request.config.getoption("--require-browser") else pytest.skip)(str(problem))
-    try:
-        page.open(live.client.url)
-        page.wait_for(opened_graphs.READY)
-        yield page
-    finally:
-        page.stop()
 
 
 def opened(page, name):

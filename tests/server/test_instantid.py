@@ -3,6 +3,9 @@
 Checkpoint, ControlNet and adapter have random weights and one level; the face pack is planted.
 """
 
+import json
+import time
+
 import pytest
 import torch
 from PIL import Image
@@ -70,7 +73,7 @@ def theirs(kind="ApplyInstantID", **given):
     graph = common() | LOADERS
     graph["apply"] = node(
         kind, instantid=link("instantid"), insightface=link("insightface"), control_net=link("control"), image=link("ann"),
-        model=link("checkpoint"), positive=link("positive"), negative=link("negative"), start_at=0.0, end_at=1.0, **given,
+        model=link("checkpoint"), positive=link("positive"), negative=link("negative"), **given, start_at=0.0, end_at=1.0,
     )  # fmt: skip
     return sampled(graph, link("apply"), link("apply", 1), link("apply", 2))
 
@@ -146,7 +149,7 @@ def test_the_nodes_load_and_are_not_in_the_search(ready):
     assert {"ApplyInstantID", "ApplyInstantIDAdvanced", "ApplyInstantIDControlNet", "InstantIDAttentionPatch"} <= set(
         replacements
     )
-    assert not set(replacements) & set(described)
+    assert not {name for name in replacements if "InstantID" in name} & set(described)
     for name in ("IdentityApplyInstantID", "IdentityInstantIDControlNet"):
         assert described[name]["deprecated"] is True
 
@@ -204,3 +207,39 @@ def of_a_user(**given):
     for name in {"ben", "black", "white", "half"} - {source[0] for source in given.values()}:
         del graph[name]
     return graph
+
+
+BUTTON = "[...document.querySelectorAll('button')].find(button => button.innerText.trim() == '{}')"
+QUEUED = "(async () => (await app.graphToPrompt()).output)()"
+
+
+def replaced(page, prompt):
+    """What the frontend queues for a graph that was saved with their nodes, after *Replace All*."""
+    page.evaluate(f"app.loadGraphData({json.dumps(saved(prompt))}, true, true, 'theirs')")
+    page.wait_for(f"{BUTTON.format('View details')} || {BUTTON.format('Replace All')}", 60)
+    page.evaluate(f"{BUTTON.format('View details')}?.click()")
+    page.wait_for(BUTTON.format("Replace All"), 60)
+    page.evaluate(f"{BUTTON.format('Replace All')}.click()")
+    page.wait_for("app.graph.nodes.every(node => node.type in LiteGraph.registered_node_types)", 60)
+    return page.evaluate(QUEUED)
+
+
+def test_a_saved_graph_of_theirs_runs_after_replace(ready, page):
+    for given in ({}, {"image_kps": ["ben", 0], "mask": ["white", 0]}):
+        prompt = of_a_user(**given)
+        queued = replaced(page, prompt)
+        (person,) = (one["inputs"] for one in queued.values() if one["class_type"] == "IdentityApplyInstantID")
+        assert (person["weight"], person["start_at"], person["end_at"]) == (0.6, 0, 1)
+        assert set(person) & {"image_kps", "mask"} == set(given), "connected as they were"
+    page.evaluate("app.loadGraphData(app.graph.serialize(), true, true, 'again')")
+    assert page.evaluate(QUEUED) == queued, "and as they are when it was saved again"
+    before = set(ready.client.get("/history"))
+    page.evaluate("app.queuePrompt(0, 1)")
+    deadline = time.monotonic() + 300
+    while not (new := {name: run for name, run in ready.client.get("/history").items() if name not in before}):
+        assert time.monotonic() < deadline, "the run did not end"
+        time.sleep(0.2)
+    (run,) = new.values()
+    assert run["status"]["status_str"] == "success", run["status"]["messages"][-1]
+    (picture,) = (entry for output in run["outputs"].values() for entry in output["images"])
+    assert graphs.open_picture(ready, picture).tobytes() == painted(ready, prompt), "which runs unasked as a prompt"
