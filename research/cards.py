@@ -1,6 +1,7 @@
 """Draw the cards of the workflows that need a checkpoint: `python3 research/cards.py`, into workflows/.
 
-No result of such a checkpoint can be made here, so a card is a drawing and says so; the demos' cards are pictures that they painted.
+No result of such a checkpoint can be made here, so a card is a drawing and says so; the demos' cards are pictures that they
+painted.
 """
 
 from __future__ import annotations
