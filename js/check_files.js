@@ -6,7 +6,7 @@ import { translated } from "./words.js";
 
 const ID = "SameSubject.CheckFiles";
 const ENGLISH = {
-  title: "Check Files", summary: "%1 of %2 are missing or wrong.", all: "All %2 are here.", nothing: "No node of this graph needs a file.",
+  title: "Check Files", offered: "%3 can be downloaded.", summary: "%1 of %2 are missing or wrong.", all: "All %2 are here.", nothing: "No node of this graph needs a file.",
   name: "File or package", nodes: "For", size: "Size", licence: "Licence", state: "State", actions: "Actions",
   found: "found", missing: "missing", "other size": "other size", unknown: "not known", inside: "Holds:",
   waiting: "waiting", downloading: "downloading", checking: "checking the hash", unpacking: "unpacking",
@@ -20,7 +20,7 @@ const STYLES = {
   head: "padding: 4px 8px; text-align: start; border-bottom: 1px solid var(--border-color, #4e4e4e)",
   cell: "padding: 6px 8px; vertical-align: top; overflow-wrap: anywhere; border-bottom: 1px solid var(--border-color, #4e4e4e); font-weight: normal; text-align: start",
   note: "margin: 4px 0 0; font-size: 12px; overflow-wrap: anywhere",
-  button: "margin: 0 6px 4px 0; padding: 4px 10px; font: inherit; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 4px; cursor: pointer",
+  button: "margin: 0 6px 4px 0; white-space: nowrap; padding: 4px 10px; font: inherit; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 4px; cursor: pointer",
   report: "height: 100%; margin: 0; padding: 4px; overflow: auto; box-sizing: border-box; white-space: pre-wrap; overflow-wrap: anywhere; font: 11px sans-serif; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222)",
 };
 const ENDED = ["done", "stopped", "failed"];
@@ -78,12 +78,15 @@ class FilesWindow {
     try {
       this.prompt = (await app.graphToPrompt()).output;
       const { rows } = await ask("check", { prompt: this.prompt });
+      rows.sort((one, other) => (one.state == "found") - (other.state == "found")); // what is missing stands first
       const focused = document.activeElement?.closest?.("tr")?.dataset.name;
       this.cells = {};
       this.rows.replaceChildren(...rows.map((row) => this.row(row)));
       const wrong = rows.filter((row) => row.state != "found").length;
       const said = !rows.length ? this.words.nothing : wrong ? this.words.summary : this.words.all;
-      this.summary.textContent = said.replace("%1", wrong).replace("%2", rows.length);
+      const bytes = rows.filter((row) => row.download).reduce((sum, row) => sum + (row.bytes ?? 0), 0);
+      const numbers = { "%1": wrong, "%2": rows.length, "%3": amount(bytes) };
+      this.summary.textContent = `${said}${bytes ? ` ${this.words.offered}` : ""}`.replace(/%\d/g, (place) => numbers[place]);
       const row = focused && this.cells[focused]?.line;
       if (focused) (row?.querySelector("button") ?? this.again).focus();
     } catch (problem) {
@@ -100,6 +103,7 @@ class FilesWindow {
     const texts = [row.nodes.join(", "), size, row.licence || (row.kind == "file" ? this.words.unknown : "")];
     const [state, actions] = [element("td", STYLES.cell), element("td", STYLES.cell)];
     line.append(name, ...texts.map((textContent) => element("td", STYLES.cell, { textContent })), state, actions);
+    line.children[2].style.whiteSpace = "nowrap";
     this.cells[row.name] = { row, line, state, actions };
     if (row.job) this.jobs[row.name] = row.job;
     this.show(row.name);

@@ -26,7 +26,7 @@ A_FILE = re.compile(r"[^\0]+\.[A-Za-z][A-Za-z0-9]{1,11}")
 def rows(prompt: Mapping) -> list[dict[str, Any]]:
     """What a graph in API form needs, in the order of its nodes, as plain values.
 
-    name, kind (`file`, `package` or `node`), nodes (titles), state, listed (whether models.yaml has it), bytes, licence, folder
+    name, kind (`file`, `package`, `picture` or `node`), nodes (titles), state, listed (whether models.yaml has it), bytes, licence, folder
     and path (where it goes, where it is), contents (names in an archive), download and verify (whether that is offered), remedy.
     """
     listed = catalogue.whole()
@@ -110,7 +110,9 @@ def _others(prompt: Mapping, known: set[tuple[str, str]]) -> Iterator[dict[str, 
             if options is None or value in options or (uploaded and _uploaded(value)):
                 continue
             remedy = f"`{name}` names it, but models.yaml does not list it. Choose another, or ask where the graph comes from."
-            row = said.setdefault(("file", value), _bare(value, "file", remedy))
+            if uploaded:
+                remedy = f"`{name}` names it, but ComfyUI's input folder does not hold it. Choose a picture of yours."
+            row = said.setdefault(("file", value), _bare(value, "picture" if uploaded else "file", remedy))
             row["nodes"] = list(dict.fromkeys((*row["nodes"], title)))
     yield from said.values()
 

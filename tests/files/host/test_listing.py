@@ -61,6 +61,7 @@ def test_one_check_names_all_that_keeps_a_graph_from_running(models, monkeypatch
     ]
     assert found["insightface"]["kind"] == "package" and "Run `pip install insightface==" in found["insightface"]["remedy"]
     assert "models.yaml does not list it" in found["style.safetensors"]["remedy"] and found["NotInstalled"]["kind"] == "node"
+    assert found["me.png"]["kind"] == "picture" and "Choose a picture of yours" in found["me.png"]["remedy"]
     json.dumps(found)
 
 
