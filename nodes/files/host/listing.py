@@ -26,8 +26,9 @@ A_FILE = re.compile(r"[^\0]+\.[A-Za-z][A-Za-z0-9]{1,11}")
 def rows(prompt: Mapping) -> list[dict[str, Any]]:
     """What a graph in API form needs, in the order of its nodes, as plain values.
 
-    name, kind (`file`, `package`, `picture` or `node`), nodes (titles), state, listed (whether models.yaml has it), bytes, licence, folder
-    and path (where it goes, where it is), contents (names in an archive), download and verify (whether that is offered), remedy.
+    name, kind (`file`, `package`, `picture` or `node`), nodes (titles), state, listed (whether models.yaml has it), bytes,
+    licence, folder and path (where it goes, where it is), contents (names in an archive), download and verify (whether that is
+    offered), remedy.
     """
     listed = catalogue.whole()
     found = wanted.needs(prompt, listed)
