@@ -68,6 +68,7 @@ def answer(handler, publisher):
     if status == 206:
         given["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
     for name, value in given.items():
-        handler.send_header(name, str(value))
+        if value is not None:
+            handler.send_header(name, str(value))
     handler.end_headers()
     handler.wfile.write(rest[: publisher.cut])

@@ -41,10 +41,11 @@ def test_a_file_comes_whole_with_its_progress_and_nothing_is_left_beside_it(publ
 
 
 def test_what_is_cut_off_goes_on_where_it_ended_with_the_same_tag(publisher, tmp_path):
-    publisher.cut = 400_000
+    publisher.cut = 100_000
     get(publisher, tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == DATA
-    assert publisher.asked == [("file", None, None), ("file", "bytes=400000-", '"one"'), ("file", "bytes=800000-", '"one"')]
+    rests = [("file", f"bytes={start}-", '"one"') for start in range(100_000, SIZE, 100_000)]
+    assert publisher.asked == [("file", None, None), *rests] and len(rests) > transfer.ATTEMPTS
 
 
 def test_a_later_try_goes_on_with_the_part_of_an_earlier_one(publisher, tmp_path):
@@ -170,9 +171,10 @@ def test_other_sizes_packed_answers_and_refusals_are_named(publisher, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_endless_answer_is_read_no_further_than_it_was_announced(publisher, tmp_path):
-    publisher.files["file"] = DATA + b"more"
-    publisher.headers = {"Content-Length": len(DATA)}
+@pytest.mark.parametrize("announced", [SIZE, None])
+def test_an_endless_answer_is_read_no_further_than_the_file_is_long(publisher, tmp_path, announced):
+    publisher.files["file"] = DATA + b"more" * 10_000
+    publisher.headers = {"Content-Length": announced}
     get(publisher, tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == DATA
 
