@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from typing import Any
 
 from aiohttp import web
@@ -81,7 +83,22 @@ def _text(asked: dict, name: str) -> str:
 def _prompt(asked: dict) -> dict:
     if problem := wanted.problem(asked.get("prompt")):
         raise Refused(400, problem)
-    return asked["prompt"]
+    return _replaced(asked["prompt"])
+
+
+def _replaced(prompt: dict) -> dict:
+    """The graph as the host will run it, with its own nodes in place of those of packs that are not installed."""
+    from server import PromptServer
+
+    manager = getattr(getattr(PromptServer, "instance", None), "node_replace_manager", None)
+    if manager is not None:
+        changed = {number: {"_meta": {}, **copy.deepcopy(node)} for number, node in prompt.items()}
+        try:
+            manager.apply_replacements(changed)
+            return changed
+        except Exception:  # the host's replacing stops where an optional input is absent; the graph is checked as it is
+            logging.debug("Same Subject: nodes could not be replaced", exc_info=True)
+    return prompt
 
 
 def _rows(asked: dict, jobs: downloads.Jobs) -> list[dict[str, Any]]:

@@ -208,6 +208,29 @@ def test_only_names_that_the_graph_needs_and_the_list_has_are_downloaded(models,
     assert publisher.asked == [] and not [path for path in models.rglob("*") if path.is_file()]
 
 
+def test_a_node_that_the_host_replaces_counts_as_what_takes_its_place(models, publisher, monkeypatch):
+    import server
+    from app.node_replace_manager import NodeReplaceManager
+    from comfy_api.latest import io as schemas
+
+    manager = NodeReplaceManager()
+    inputs = [{"new_id": "adapter", "old_id": "instantid_file"}, {"new_id": "control_net", "set_value": "none"}]
+    manager.register(schemas.NodeReplace("IdentityLoader", "TheirLoader", ["instantid_file"], inputs))
+    host = type("Server", (), {"node_replace_manager": manager})
+    monkeypatch.setattr(server.PromptServer, "instance", host, raising=False)
+
+    async def act(asked):
+        named = {"1": {"class_type": "TheirLoader", "inputs": {"instantid_file": "ip-adapter.bin"}}}
+        _, answer = await asked.post("check", prompt=named)
+        bare = {"1": {"class_type": "TheirLoader", "inputs": {}}}
+        _, other = await asked.post("check", prompt=bare)
+        return answer["rows"], other["rows"]
+
+    (row,), (other,) = asking(act)
+    assert (row["name"], row["download"]) == ("ip-adapter.bin", True)
+    assert (other["name"], other["kind"]) == ("TheirLoader", "node"), "the host cannot replace that one, nor run it"
+
+
 def test_pages_of_other_sites_and_what_is_no_json_are_refused(models, publisher):
     async def act(asked):
         for what in ("check", "download", "verify", "stop"):
