@@ -24,6 +24,8 @@ const STYLES = {
   report: "height: 100%; margin: 0; padding: 4px; overflow: auto; box-sizing: border-box; white-space: pre-wrap; overflow-wrap: anywhere; font: 11px sans-serif; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222)",
 };
 const ENDED = ["done", "stopped", "failed"];
+const jobs = {}; // by a file's name: what the server said last of its download or check
+let shown = null; // the window, while it is open
 
 async function ask(what, sent) {
   const body = JSON.stringify({ ...sent, client_id: api.clientId });
@@ -43,7 +45,7 @@ function amount(bytes) {
 class FilesWindow {
   constructor(words) {
     this.words = words;
-    this.jobs = {};
+    for (const [name, job] of Object.entries(jobs)) if (ENDED.includes(job.state)) delete jobs[name];
     this.cells = {};
     this.box = element("dialog", STYLES.window, { ariaLabel: words.title });
     this.summary = element("p", "margin: 0", { role: "status" });
@@ -60,10 +62,8 @@ class FilesWindow {
     this.box.onkeydown = (event) => event.stopPropagation(); // keys are for this window, not for the graph behind it
     this.box.onclose = () => {
       this.box.remove();
-      api.removeEventListener("same_subject.files", this.heard);
+      shown = null;
     };
-    this.heard = ({ detail }) => this.hear(detail);
-    api.addEventListener("same_subject.files", this.heard);
     document.body.append(this.box);
     this.box.showModal();
     this.check();
@@ -105,7 +105,7 @@ class FilesWindow {
     line.append(name, ...texts.map((textContent) => element("td", STYLES.cell, { textContent })), state, actions);
     line.children[2].style.whiteSpace = "nowrap";
     this.cells[row.name] = { row, line, state, actions };
-    if (row.job) this.jobs[row.name] = row.job;
+    if (row.job) jobs[row.name] = row.job;
     this.show(row.name);
     return line;
   }
@@ -114,7 +114,7 @@ class FilesWindow {
   show(name) {
     const { row, state, actions } = this.cells[name];
     const { words } = this;
-    const job = this.jobs[name];
+    const job = jobs[name];
     const running = job && !ENDED.includes(job.state);
     const bold = row.state == "found" ? "" : "font-weight: bold";
     state.replaceChildren(element("span", bold, { textContent: running ? words[job.state] : words[row.state] }));
@@ -147,7 +147,7 @@ class FilesWindow {
   }
 
   hear(job) {
-    this.jobs[job.name] = job;
+    jobs[job.name] = job;
     if (!this.cells[job.name]) return;
     this.show(job.name);
     if (job.state != "done") return;
@@ -159,8 +159,13 @@ class FilesWindow {
 /** Open the window, one at a time. */
 async function open() {
   const words = await translated("checkFiles", ENGLISH);
-  if (!document.querySelector("dialog[data-same-subject]")) new FilesWindow(words).box.dataset.sameSubject = "files";
+  shown ??= new FilesWindow(words);
 }
+
+api.addEventListener("same_subject.files", ({ detail }) => {
+  jobs[detail.name] = detail;
+  shown?.hear(detail);
+});
 
 app.registerExtension({
   name: "same-subject.check-files",
