@@ -59,6 +59,7 @@ export class OnPicture {
     Object.assign(this, { node, kind, name, hint, data: null, picture: 0, concept: 0 });
     this.text = node.widgets.find((widget) => widget.name === name);
     this.box = element("div", `${STYLES.box}; min-height: ${height}px`, { role: "group", ariaLabel: hint });
+    this.box.dataset.panel = kind;
     this.status = element("span", STYLES.status, { ariaLive: "polite" });
     // Keys that act here must not act on the graph, too; shortcuts with Ctrl still do.
     this.box.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation());

@@ -40,7 +40,7 @@ export class Painting {
     const to = this.layer;
     Object.assign(to, { strokeStyle: colour, lineWidth: size, lineCap: "round", lineJoin: "round" });
     to.beginPath();
-    to.moveTo(...points[0]);
+    to.moveTo(points[0][0] + 0.01, points[0][1]); // a line without a length would not be drawn
     for (const point of points) to.lineTo(...point);
     to.stroke();
   }

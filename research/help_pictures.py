@@ -1,4 +1,4 @@
-"""Paint the pictures of the help pages: what strength, masks and the recipe do, on subjects never trained on.
+"""Paint the pictures of the help pages: what strength, masks, the recipe and choices on the picture do.
 
 python3 research/help_pictures.py --demo                     into js/docs/pictures
 python3 research/help_pictures.py --demo --output FOLDER
@@ -29,8 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the pictures")
     options = parser.parse_args(arguments)
     pack.enter_host(hosts.enter(options.comfyui, __file__, arguments).root)
-    from same_subject.research import paint_help
+    from same_subject.research import paint_help, picture_choices
 
+    picture_choices.run(options.output)
     paint_help.run(options.output)
     return 0
 
