@@ -1,7 +1,7 @@
 """Photograph the pack at work, for README: `python3 research/screens.py`, into docs/.
 
-Opens the demo graphs in a real ComfyUI and Chromium, queues them, and saves what the window shows: `demo.gif`, the first demo from
-the press to its pictures, and `scene_graph.jpg`, the scene after its run.
+Opens the demo graphs in a real ComfyUI and Chromium, queues them, and saves what the window shows: `demo.gif`, the first demo
+from the press to its pictures, and `scene_graph.jpg`, the scene after its run.
 """
 
 from __future__ import annotations
