@@ -71,7 +71,8 @@ class _Strip:
         begun = time.monotonic()
         if begun < self.due or denoised.shape[0] != self.layout.rows:
             return
-        self.send(picture=_jpeg(picture(self.previewer, denoised, self.layout)), step=step + 1, steps=steps)
+        shown = picture(self.previewer, denoised, self.layout)
+        self.send(picture=_jpeg(shown), size=shown.size, step=step + 1, steps=steps)
         self.shown = True
         ended = time.monotonic()
         self.due = ended + max(PAUSE, SHARE * (ended - begun))
