@@ -65,7 +65,7 @@ def test_the_demo_of_scenes_shows_two_subjects_in_one_picture(tmp_path):
     assert "Base picture: step" in printed and "The scene: step" in printed
     assert report["seed"] == 4 and len(report["phrases"]) == 2 and len(report["files"]) == 1
     with Image.open(tmp_path / "same-subject-demo" / report["files"][0]) as shown:
-        assert shown.size == (128, 64) and len(shown.getcolors(8192)) > 100
+        assert shown.size == (512, 256) and len(shown.getcolors(8192)) > 100
     with Image.open(tmp_path / "same-subject-demo" / "contact_sheet.png") as sheet:
         sheet.load()
 
