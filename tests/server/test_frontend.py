@@ -92,20 +92,30 @@ def test_each_of_our_sockets_has_a_colour_that_is_seen_on_dark_and_on_light_node
         assert (brightness(colour) + 0.05) / (brightness("#353535") + 0.05) >= 3 <= 1.05 / (brightness(colour) + 0.05), name
 
 
+def history_after(live, before):
+    """The one run that is not among ``before``, when it has ended."""
+    deadline = time.monotonic() + 600
+    while not (new := {name: run for name, run in live.client.get("/history").items() if name not in before}):
+        assert time.monotonic() < deadline, "the run did not end"
+        time.sleep(0.5)
+    (run,) = new.values()
+    return run
+
+
 @pytest.mark.parametrize("name", DEMOS)
 def test_a_demo_runs_as_it_is_opened(page, live, name):
     graph = demo_graphs.read_graph(name)
     assert opened(page, name)["prompt"] == graph
     before = set(live.client.get("/history"))
     page.evaluate("app.queuePrompt(0, 1)")
-    deadline = time.monotonic() + 600
-    while not (new := {name: run for name, run in live.client.get("/history").items() if name not in before}):
-        assert time.monotonic() < deadline, "the run did not end"
-        time.sleep(0.5)
-    (run,) = new.values()
+    run = history_after(live, before)
     assert run["status"]["status_str"] == "success", run["status"]["messages"][-1]
     saver = next(name for name, node in graph.items() if node["class_type"] == "SaveImage")
     page.wait_for(f"app.nodeOutputs['{saver}']?.images.length == {len(run['outputs'][saver]['images'])}")
+    # And again after a reload of the page, with what the run had in the graph.
+    saved = page.evaluate("app.graph.serialize()")
+    page.evaluate(f"app.loadGraphData({json.dumps(saved)})")
+    assert page.evaluate("app.graphToPrompt().then(made => made.output)") == graph
 
 
 STORE = """document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("subgraph")"""
@@ -219,3 +229,107 @@ def test_load_subject_shows_the_pictures_of_all_subjects_takes_the_one_clicked_a
         more.unlink()
         for new in more.parent.glob("frontend_*"):
             new.unlink()
+
+
+KEEPS = """(async () => {
+  const wait = time => new Promise(done => setTimeout(done, time));
+  const ours = type => LiteGraph.registered_node_types[type].nodeData?.python_module?.startsWith("custom_nodes");
+  const types = Object.keys(LiteGraph.registered_node_types).filter(ours), changed = [];
+  const stored = node => (node.widgets ?? []).filter(widget => widget.serialize !== false);
+  const values = node => JSON.stringify(stored(node).map(widget => widget.value));
+  const change = node => {
+    for (const widget of stored(node)) {
+      const {values, max} = widget.options ?? {};
+      if (Array.isArray(values) && values.length) widget.value = values.at(-1);
+      else if (typeof widget.value == "number") widget.value = max > 1 ? Math.max(1, widget.options.min ?? 0) : max ?? widget.value;
+      else if (typeof widget.value == "boolean") widget.value = !widget.value;
+      else if (widget.type == "customtext") widget.value = "kept <b>words</b>";
+    }
+  };
+  const lost = [];
+  for (const type of types) {
+    app.graph.clear();
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    const fresh = values(node);
+    change(node);
+    const given = values(node);
+    if (given != fresh) changed.push(type);
+    const same = (how, other) => {
+      if (!other || values(other) != given) lost.push([type, how, given, other && values(other)]);
+    };
+    app.canvas.copyToClipboard([node]);
+    app.canvas.pasteFromClipboard();
+    same("copy and paste", app.graph.nodes.find(other => other !== node));
+    for (const other of app.graph.nodes.filter(other => other !== node)) app.graph.remove(other);
+    node.mode = 4;
+    const saved = JSON.parse(JSON.stringify(app.graph.serialize()));
+    app.graph.configure(saved);
+    const bypassed = app.graph.nodes[0];
+    same("bypass and reload", bypassed);
+    if (bypassed.mode != 4) lost.push([type, "bypass", 4, bypassed.mode]);
+    bypassed.mode = 0;
+    const {node: whole} = app.graph.convertToSubgraph(new Set([bypassed]));
+    same("subgraph", whole.subgraph.nodes[0]);
+    const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;
+    app.graph.unpackSubgraph(whole);
+    const kept = app.graph.nodes[0];
+    same("unpacked", kept);
+    tracker.captureCanvasState?.() ?? tracker.checkState();
+    app.graph.remove(kept);
+    tracker.captureCanvasState?.() ?? tracker.checkState();
+    await tracker.undo();
+    await wait(30);
+    same("undo", app.graph.nodes[0]);
+  }
+  return {types, changed, lost};
+})()"""
+
+
+def test_what_is_in_a_node_survives_copy_and_paste_bypass_reload_subgraphs_and_undo(page):
+    kept = page.evaluate(KEEPS)
+    assert len(kept["types"]) >= 25 and kept["lost"] == []
+    assert set(kept["types"]) - set(kept["changed"]) <= {"ConceptSegmenterLoader", "IdentityLoader"} | {
+        name for name in kept["types"] if name.endswith("Loader") or name in ("CheckFiles", "JediLoadSubject")
+    }, "all others have another value than a new node"
+
+
+AT = """(() => {
+  const found = FIND;
+  if (!found) return null;
+  const {top, bottom} = found.getBoundingClientRect();
+  found.scrollIntoViewIfNeeded();
+  const {left, width, top: y, height} = found.getBoundingClientRect();
+  return [left + width / 2, y + height / 2, top < 0 || bottom > innerHeight];
+})()"""
+TEXT = """[...document.querySelectorAll("KIND")].filter(one => one.innerText?.trim().startsWith("WORDS")).at(-1)"""
+
+
+def click(page, find):
+    """A press of the mouse on an element; returns how many actions it took a user: another one to scroll to it."""
+    page.wait_for(f"({find})?.getBoundingClientRect().width")
+    *_, scrolled = page.evaluate(AT.replace("FIND", find))
+    time.sleep(0.3)
+    x, y, _ = page.evaluate(AT.replace("FIND", find))
+    for kind in ("mousePressed", "mouseReleased"):
+        page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    return 1 + scrolled
+
+
+def test_a_new_user_sees_the_demos_pictures_after_six_actions_at_most(page, live):
+    page.evaluate("app.graph.clear()")
+    opened_graphs.resize(page)
+    before = set(live.client.get("/history"))
+    try:
+        actions = click(page, "document.querySelector('.templates-tab-button')")
+        actions += click(page, TEXT.replace("KIND", "[role=dialog] *").replace("WORDS", server.FOLDER))
+        actions += click(page, f"""document.querySelector('[data-testid="template-workflow-{demo_graphs.DEMO}"]')""")
+        page.wait_for("app.graph.nodes.some(node => node.type == 'ExamplePictures')")
+        actions += click(page, TEXT.replace("KIND", "button").replace("WORDS", "Run"))
+        run = history_after(live, before)
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
+    assert actions <= 6
+    assert run["status"]["status_str"] == "success"
+    shown = next(int(number) for number, output in run["outputs"].items() if "images" in output)
+    page.wait_for(f"app.nodeOutputs['{shown}']?.images.length == 4")

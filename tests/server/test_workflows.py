@@ -126,3 +126,21 @@ def test_the_blueprint_is_found_by_the_words_for_it():
 
 def test_the_graph_of_two_people_is_small(classes):
     assert len(ui_format.as_api(read(WORKFLOWS / "Two People in One Picture - SDXL.json"), classes)) <= 16
+
+
+def test_my_subject_is_the_workflow_of_one_subject_in_one_node(classes):
+    workflow = ui_format.as_api(read(WORKFLOWS / "My Subject in New Scenes - SDXL.json"), classes)
+    blueprint = read(ui_format.BLUEPRINTS / "My Subject.json")
+    (checkpoint,) = [number for number, node in workflow.items() if node["class_type"] == "CheckpointLoaderSimple"]
+    (example,) = [number for number, node in workflow.items() if node["class_type"] == "ExamplePictures"]
+    (joint_set,) = [node["inputs"] for node in workflow.values() if node["class_type"] == "JediJointSet"]
+    (sampler,) = [node["inputs"] for node in workflow.values() if node["class_type"] == "KSampler"]
+    joint_set["reference_seed"] = sampler["seed"]  # one seed for both
+    given = ui_format.defaults_of(blueprint) | {"width": joint_set["width"], "height": joint_set["height"]}
+    given |= {name: [checkpoint, number] for number, name in enumerate(("model", "clip", "vae"))} | {"pictures": [example, 0]}
+    inside, outputs = ui_format.unfold(blueprint, given, classes, "inside:")
+    (saver,) = [node["inputs"]["images"] for node in workflow.values() if node["class_type"] == "SaveImage"]
+    painted = ui_format.described({**workflow, **inside}, outputs["pictures"])
+    assert painted == ui_format.described(workflow, saver) and painted.count("JediApply(") == 1
+    assert {"steps", "cfg", "strength", "seed"} < set(given)
+    assert "consistent character" in blueprint["extra"]["BlueprintSearchAliases"]
