@@ -13,4 +13,4 @@ def test_each_workflow_that_needs_a_checkpoint_has_the_drawing_that_the_command_
     for name, whole in drawn.items():
         with Image.open(WORKFLOWS / f"{name}.jpg") as file:
             difference = ImageChops.difference(file.convert("RGB"), whole.resize(file.size, Image.Resampling.LANCZOS))
-        assert max(difference.convert("L").resize((64, 64), Image.Resampling.BOX).getdata()) < 16, name
+        assert max(difference.convert("L").resize((32, 32), Image.Resampling.BOX).getdata()) < 16, name

@@ -100,7 +100,8 @@ def overlaps(boxes):
 def lay_out(path: Path, measured, gap=(30, 20)):
     """Set positions in a workflow's file so that nothing overlaps in any state: columns and the order in them stay.
 
-    measured: boxes of `states`, of both renderers. Nodes with one left side are a column. gap: (across, down), in graph units.
+    measured: boxes of `states`, of both renderers. Nodes with one left side are a column; one that is
+    wider than it stands last in it. gap: (across, down), in graph units.
     """
     workflow = json.loads(path.read_text(encoding="utf-8"))
     needed = {}
@@ -116,13 +117,21 @@ def lay_out(path: Path, measured, gap=(30, 20)):
          and group["bounding"][1] <= node["pos"][1] < group["bounding"][1] + group["bounding"][3]]
         for group in workflow["groups"]
     ]  # fmt: skip
+    lefts = sorted(columns)
+    room = {left: after - left for left, after in zip(lefts, [*lefts[1:], float("inf")], strict=True)}
+    wide = [node for left in lefts for node in columns[left] if needed[node["id"]][0] > room[left] < float("inf")]
+    before = {node["id"]: node["pos"] for node in workflow["nodes"]}
     x = 0
-    for nodes in columns.values():
+    for left in lefts:
         y = 0
-        for node in nodes:
+        for node in columns[left]:
             node["pos"] = [round(x), round(y)]
             y += needed[node["id"]][1] + gap[1]
-        x += max(needed[node["id"]][0] for node in nodes) + gap[0]
+        x += max(needed[node["id"]][0] for node in columns[left] if node not in wide) + gap[0]
+    for node in wide:  # below all that stood above it in the columns that it reaches into
+        left, right = node["pos"][0], node["pos"][0] + needed[node["id"]][0]
+        above = [one for one in workflow["nodes"] if before[one["id"]][1] < before[node["id"]][1] and left <= one["pos"][0] < right]
+        node["pos"][1] = round(max(one["pos"][1] + needed[one["id"]][1] for one in above) + gap[1])
     for group, members in zip(workflow["groups"], inside, strict=True):
         left, top = (min(node["pos"][axis] for node in members) for axis in (0, 1))
         right = max(node["pos"][0] + needed[node["id"]][0] for node in members)
