@@ -130,7 +130,8 @@ def lay_out(path: Path, measured, gap=(30, 20)):
         x += max(needed[node["id"]][0] for node in columns[left] if node not in wide) + gap[0]
     for node in wide:  # below all that stood above it in the columns that it reaches into
         left, right = node["pos"][0], node["pos"][0] + needed[node["id"]][0]
-        above = [one for one in workflow["nodes"] if before[one["id"]][1] < before[node["id"]][1] and left <= one["pos"][0] < right]
+        higher = (one for one in workflow["nodes"] if before[one["id"]][1] < before[node["id"]][1])
+        above = [one for one in higher if left <= one["pos"][0] < right]
         node["pos"][1] = round(max(one["pos"][1] + needed[one["id"]][1] for one in above) + gap[1])
     for group, members in zip(workflow["groups"], inside, strict=True):
         left, top = (min(node["pos"][axis] for node in members) for axis in (0, 1))
