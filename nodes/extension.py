@@ -32,7 +32,17 @@ from .identity.nodes import (
     LoadInstantID,
 )
 from .joint.host import subject_files
-from .joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, LoadSubject, PickPictures, ReferencePictures, SaveSubject
+from .joint.nodes import (
+    ApplyJeDi,
+    JeDiOptions,
+    JointSetNode,
+    LoadSubject,
+    PickPictures,
+    RecordCorrespondence,
+    ReferencePictures,
+    SaveSubject,
+    ShowCorrespondence,
+)
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 
 JEDI = (
@@ -44,7 +54,9 @@ JEDI = (
     JointSetNode,
     JeDiOptions,
     ApplyJeDi,
+    RecordCorrespondence,
     PickPictures,
+    ShowCorrespondence,
 )
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBoxes, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)

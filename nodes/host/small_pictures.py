@@ -13,9 +13,9 @@ SIDE = 96
 """Longest side of a small picture, in pixels."""
 
 
-def small(picture: torch.Tensor) -> torch.Tensor:
-    """``picture`` [H, W, C] in 0..1 with its longest side no longer than SIDE, on the CPU."""
-    scale = min(1.0, SIDE / max(picture.shape[:2]))
+def small(picture: torch.Tensor, most: int = SIDE) -> torch.Tensor:
+    """``picture`` [H, W, C] in 0..1 with its longest side no longer than ``most`` pixels, on the CPU."""
+    scale = min(1.0, most / max(picture.shape[:2]))
     size = [max(1, round(side * scale)) for side in picture.shape[:2]]
     rows = picture.movedim(-1, 0)[None].float()
     return F.interpolate(rows, size, mode="bilinear", antialias=True)[0].movedim(0, -1).clamp(0, 1).cpu()

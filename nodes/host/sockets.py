@@ -8,6 +8,8 @@ Set = io.Custom("JEDI_SET")
 """`joint.layout.JointSet`."""
 Options = io.Custom("JEDI_OPTIONS")
 """`joint.settings.Options`."""
+Recording = io.Custom("JEDI_RECORDING")
+"""`joint.recording.Recording`."""
 IdentityAdapter = io.Custom("IDENTITY_ADAPTER")
 """`identity.host.files.LoadedAdapter`."""
 FaceAnalysis = io.Custom("IDENTITY_FACE_ANALYSIS")

@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..host import inputs, sockets, weights
-from . import guidance, layout, ordering, picking, places, prompts, references, settings, starting
+from . import correspondence, guidance, layout, ordering, picking, places, prompts, recording, references, settings, starting
 from .host import sets as joint_sets
-from .host import showing, subject_files
+from .host import showing, subject_files, viewing
 
 CATEGORY = "Same Subject/JeDi"
 MOST_REFERENCES = 16
@@ -775,3 +775,116 @@ class PickPictures(io.ComfyNode):
         if "batch_index" in samples:
             picked["batch_index"] = [samples["batch_index"][row] for row in rows]
         return io.NodeOutput(picked)
+
+
+class RecordCorrespondence(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        levels = {
+            "full": "The latents' own resolution: large, and slow to record.",
+            "half": "Half the latents' resolution: 32 x 32 at 512 pixels, 64 x 64 in SDXL at 1024.",
+            "quarter": "A quarter of the latents' resolution: 16 x 16 at 512 pixels, 32 x 32 in SDXL at 1024.",
+            "eighth": "An eighth of the latents' resolution: 8 x 8 at 512 pixels. SDXL has none.",
+        }
+        return io.Schema(
+            node_id="JediRecord",
+            display_name="Record Correspondence",
+            category=CATEGORY,
+            description="Records what the pictures of a joint set attend to in each other while they are painted. The pictures "
+            "stay the same, bit for bit.",
+            search_aliases=["jedi record", "attention maps", "record attention", "correspondence", "heat map"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that went through JeDi; the sampler gets what comes out."),
+                *(
+                    io.Boolean.Input(level, default=level in ("half", "quarter"), tooltip=f"Record here. {levels[level]}")
+                    for level in settings.LEVELS
+                ),
+                inputs.share(
+                    "start_percent",
+                    0.5,
+                    "Share of the schedule at which recording begins: 0 = from pure noise on.",
+                    advanced=True,
+                ),
+                inputs.share("end_percent", 1.0, "Share of the schedule at which recording ends.", advanced=True),
+                io.Int.Input(
+                    "memory",
+                    default=512,
+                    min=1,
+                    max=65536,
+                    step=64,
+                    advanced=True,
+                    tooltip="Most MiB of main memory that a recording takes. Where the tokens of a level do not fit, it is kept "
+                    "for cells of 2 x 2, 4 x 4 or more of them.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model for the sampler. The model that came in stays as it was."),
+                sockets.Recording.Output(
+                    display_name="recording", tooltip="What the last run with this model attended to, for Show Correspondence."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, start_percent, end_percent):
+        return inputs.window_or_problem("Record Correspondence", "start_percent", start_percent, "end_percent", end_percent)
+
+    @classmethod
+    @inputs.checked
+    def execute(cls, model, full, half, quarter, eighth, start_percent, end_percent, memory) -> io.NodeOutput:
+        chosen = zip(settings.LEVELS, (full, half, quarter, eighth), strict=True)
+        levels = tuple(level for level, wanted in chosen if wanted)
+        if not levels:
+            raise ValueError("Record Correspondence: no level is switched on, but needs one. Switch `half` on.")
+        made = recording.Recording(levels, start_percent, end_percent, memory * recording.MEBIBYTE)
+        return io.NodeOutput(viewing.record(model, made), made)
+
+
+class ShowCorrespondence(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JediCorrespondence",
+            display_name="Show Correspondence",
+            category=CATEGORY,
+            description="Shows which places of a set's pictures a point of one of them corresponds to: click a picture.",
+            search_aliases=["jedi viewer", "attention map", "attention viewer", "correspondence map", "heat map"],
+            inputs=[
+                sockets.Recording.Input("recording", tooltip="From Record Correspondence."),
+                io.Latent.Input("samples", tooltip="The whole batch of the sampler that ran with the recorded model."),
+                io.Vae.Input("vae", tooltip="The model's VAE, which decodes the pictures for the view."),
+                io.Int.Input(
+                    "picture",
+                    default=1,
+                    min=1,
+                    max=4096,
+                    tooltip="The picture with the point, counted from 1 through the whole batch: of each set those to generate, "
+                    "then the references.",
+                ),
+                inputs.share("x", 0.5, "Where the point is, as a share of the picture's width from the left.", step=0.001),
+                inputs.share("y", 0.5, "Where the point is, as a share of the picture's height from the top.", step=0.001),
+                io.Combo.Input(
+                    "level",
+                    options=list(correspondence.LEVELS),
+                    tooltip="By which of the recorded levels. All is all of these together.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="heat_maps",
+                    tooltip="The pictures of the point's set in a row: the point, and in the others how well each part matches, "
+                    "with rings around the strongest matches.",
+                )
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, level):
+        return inputs.check_choice("Show Correspondence", "level", level, correspondence.LEVELS)
+
+    @classmethod
+    @inputs.checked
+    def execute(cls, recording, samples, vae, picture, x, y, level) -> io.NodeOutput:
+        shown, view = viewing.show(recording, samples, vae, picture, x, y, level)
+        return io.NodeOutput(shown, ui=view)

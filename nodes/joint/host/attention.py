@@ -21,6 +21,7 @@ from ...host import attention
 from .. import coupling, places, prompts, settings
 from ..layout import Layout
 from ..places import Words
+from ..recording import Take
 from ..sharing import EVERYTHING, Sharing, Shown
 from .bank import Page
 
@@ -70,7 +71,7 @@ class SetCall:
     attend to references, [S * M, h, w], where that is asked for. pages: of each chunk, where its references are kept: a call
     of references alone, which has no pictures to generate, writes them, others read them. strengths: of levels, by how much
     references' strengths are multiplied there. words: of each chunk, those that its pictures' places are found by.
-    heats: of each layer, how much these are attended to.
+    heats: of each layer, how much these are attended to. take: records what the call attends to, or None.
     """
 
     layouts: tuple[Layout, ...]
@@ -85,6 +86,7 @@ class SetCall:
     strengths: dict[str, float] = field(default_factory=dict)
     words: tuple[Words | None, ...] = ()
     heats: list[torch.Tensor] = field(default_factory=list)
+    take: Take | None = None
 
     def level(self, extra_options: dict) -> str:
         """The resolution of this layer as a share of the latent's, one of LEVELS."""
@@ -274,6 +276,10 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
         shown, weigh, heads = _shown(call, extra_options, q.device, previous), None, extra_options["n_heads"]
         if view.share == 1:
             weigh = partial(call.weigh, *extra_options["activations_shape"][-2:])
+        if call.take is not None and previous is None:
+            where = call.level(extra_options), tuple(extra_options["activations_shape"][-2:]), range(start, start + chunks)
+            kept = None if page is None else page.read(_layer(extra_options), q)
+            call.take.note(*where, *part[:2], heads, view, shown, kept)
         if page is not None and layout.pictures:
             seen, (_, of_page) = page.read(_layer(extra_options), q), shown.kept
             outputs.append(coupling.attend_shown(view, *part, layout.pictures, seen, heads, of_page, attend, weigh))

@@ -65,7 +65,7 @@ class Call:
             if page is None:
                 page, this = Page(copied(given)), slice(chunk, chunk + 1)
                 views, terms = about.views[this], about.terms[this]
-                of_page = replace(about, layouts=(alone,), views=views, terms=terms, pages=(page,), words=())
+                of_page = replace(about, layouts=(alone,), views=views, terms=terms, pages=(page,), words=(), take=None)
                 lists = {key: self.options[key][this] for key in ("cond_or_uncond", "uuids") if key in self.options}
                 self._result(inputs, own, of_page, {**self.options, **lists})
                 run.keep(model, name, page)

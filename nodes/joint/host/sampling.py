@@ -18,9 +18,12 @@ from comfy.patcher_extension import WrappersMP
 from ...host import unet
 from .. import guidance, settings, sharing
 from ..coupling import View
-from ..layout import JointSet
+from ..layout import JointSet, Layout
 from ..matching import match_colors
 from ..places import Places
+from ..recording import KEY as RECORDING
+from ..recording import Run as RecordedRun
+from ..recording import Take
 from ..sharing import Sharing
 from . import attention, bank, calls, channels, checks, guiding, row_noise, strip, tagging, windows
 from .rows import Inputs, may_be_cut
@@ -44,7 +47,8 @@ class Step:
     that the call was not about. sigma: its noise level. wrapped: whether another node calls the model in its own way. run:
     where keys and values are kept. strengths: of levels, by how much references' strengths are multiplied. where: on
     which part of each picture each reference acts, [S * R, M, h, w], where steps before this one found it. looked: of each call,
-    how much pictures attend to their subjects' words, [S * M, K + 1, h, w].
+    how much pictures attend to their subjects' words, [S * M, K + 1, h, w]. recorded: the run's, if this step is recorded;
+    known: what of it is. rows: of a call that is about some of the batch.
     """
 
     guided: bool
@@ -56,6 +60,21 @@ class Step:
     strengths: dict[str, float] = field(default_factory=dict)
     where: torch.Tensor | None = None
     looked: list[torch.Tensor] = field(default_factory=list)
+    recorded: RecordedRun | None = None
+    rows: list[int] | None = None
+    known: set[tuple] = field(default_factory=set)
+
+    def take(self, wanted: tuple[bool, ...], options: dict, layout: Layout) -> Take | None:
+        """What is recorded of a call on a ``layout``. wanted: of each chunk, whether its term is. options: the host's.
+
+        A conditioning is recorded once a step: what asks for it again is a node (PAG and others) that changes what it does.
+        """
+        if self.recorded is None:
+            return None
+        names = [(one, *(self.rows or ())) for one in options["uuids"]]
+        chunks = [flag and name not in self.known for flag, name in zip(wanted, names, strict=True)]
+        self.known.update(name for flag, name in zip(wanted, names, strict=True) if flag)
+        return self.recorded.take(chunks, layout, self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +155,16 @@ class JointSampling:
             model = guider.model_patcher.model
             shown = channels.reference_channels(self.joint_set, model, self.channel_order)
             beside = partial(channels.with_inpainting, shown, layout=self.joint_set.layout, model=model, order=self.channel_order)
-        guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside)
+        options = guider.model_options.get("transformer_options", {})
+        recording = options.get(RECORDING)
+        recorded = recording and recording.begin(self.joint_set.layout, tuple(self.joint_set.references.shape[-2:]))
+        guider.conds = tagging.tag(guider.conds, self.joint_set, self.settings.mode, beside, recorded is not None)
         if denoise_mask is None and self._all_is_made(guider.model_patcher, noise, sigmas):
             latent_image = latent_image.clone()
             latent_image[self.joint_set.made_rows] = 0
         kept = bank.begin(guider.model_patcher.model, self.settings.options.bank * MEBIBYTE)
-        options = guider.model_options.get("transformer_options", {})
-        guider.model_options = {**guider.model_options, "transformer_options": {**options, RUN: kept}}
+        run = {**options, RUN: kept} if recorded is None else {**options, RUN: kept, RECORDING: recorded}
+        guider.model_options = {**guider.model_options, "transformer_options": run}
         noise = noise.clone()
         noise[held.rows] = held.noise.to(noise)
         if self.settings.step_noise == settings.EACH_PICTURE:
@@ -151,6 +173,8 @@ class JointSampling:
         with checks.within_memory(guider.model_patcher, self.joint_set), watched as callback:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs).clone()
         samples[held.rows] = held.latents.to(samples)
+        if recorded is not None:
+            recording.finish(recorded, samples)
         return samples
 
     def _all_is_made(self, model, noise: torch.Tensor, sigmas: torch.Tensor) -> bool:
@@ -175,9 +199,9 @@ class JointSampling:
         """
         guider, held = executor.class_obj, self.joint_set.held
         model, mode, image_scale = guider.inner_model, self.settings.mode, self.settings.image_scale
-        step = self._step(model.model_sampling, float(timestep.max()))
         options, size = dict(model_options or {}), self.joint_set.references.shape[-2:]
         given = options.get("transformer_options", {})
+        step = self._step(model.model_sampling, float(timestep.max()), given.get(RECORDING))
         found = options.get(PLACES)
         where = None if found is None else found.where(size)
         step = replace(step, where=where, wrapped=options.get("model_function_wrapper") is not None, run=given.get(RUN))
@@ -195,7 +219,7 @@ class JointSampling:
         denoised[held.rows] = model.process_latent_in(held.latents.to(denoised))
         return denoised
 
-    def _step(self, sampling, sigma: float) -> Step:
+    def _step(self, sampling, sigma: float, recorded: RecordedRun | None) -> Step:
         """Where noise level ``sigma`` is in the schedule; bounds are inclusive, as the host's are."""
 
         def within(start: float, end: float) -> bool:
@@ -205,7 +229,8 @@ class JointSampling:
         coupled = within(options.coupling_start, options.coupling_end)
         strengths = {} if options.steady else options.strengths_at(_share(sampling, sigma))
         levels = options.levels if coupled else frozenset()
-        return Step(within(self.settings.start, self.settings.end), levels, sigma, strengths=strengths)
+        recorded = recorded if recorded is not None and within(*recorded.window) else None
+        return Step(within(self.settings.start, self.settings.end), levels, sigma, strengths=strengths, recorded=recorded)
 
     def _replaced(self, model, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """``x``, chunks of B rows, with what is held, forward-diffused (x0 + sigma * epsilon), in its rows."""
@@ -225,13 +250,13 @@ class JointSampling:
         """
         options, layout, model = dict(transformer_options or {}), self.joint_set.layout, executor.class_obj
         some = windows.rows_of_call(options, kwargs.get(tagging.TAG), layout)
-        step, _ = options.pop(KEY, None), options.pop(RUN, None)
+        step, *_ = options.pop(KEY, None), options.pop(RUN, None), options.pop(RECORDING, None)
         acting = self._at(None if step is None else step.where)
         if step is not None and some is not None:
             part = replace(acting, joint_set=acting.joint_set.of_rows(some))
             kwargs = windows.renumbered(kwargs, some, part.joint_set)
             options[KEY] = its = replace(
-                step, attended=[], where=None, looked=[], run=None if step.where is not None else step.run
+                step, attended=[], where=None, looked=[], run=None if step.where is not None else step.run, rows=some
             )
             out = part.apply_model(executor, x, t, c_concat, c_crossattn, control, options, **kwargs)
             step.attended.extend(windows.among_all(mass, some, layout) for mass in its.attended)
@@ -244,7 +269,7 @@ class JointSampling:
         tagging.check_whole(tags, tuple(x.shape[1:]), tuple(self.joint_set.references.shape[1:]))
         literal = self.settings.options.null_references == settings.LITERAL
         views = tuple(self._view(flag and not literal) for flag in null)
-        words = kwargs.pop(tagging.WORDS, ())
+        words, recorded = kwargs.pop(tagging.WORDS, ()), kwargs.pop(tagging.RECORDED, ())
         own = attention.lengths(kwargs.pop(tagging.TOKENS), layout.rows, c_crossattn.shape[1])
         terms = tuple(options["cond_or_uncond"])
         if step.guided and self.settings.mode in guidance.THREE_TERMS:
@@ -261,7 +286,7 @@ class JointSampling:
             (layout,) * len(views), views, step.levels, terms, sharing=acting._sharing, strengths=step.strengths
         )
         if whole_pictures:
-            about = replace(about, words=words)
+            about = replace(about, words=words, take=step.take(recorded, options, layout))
         inputs = Inputs(x, t, c_concat, c_crossattn, kwargs)
         call = calls.Call(executor, inputs, own, about, options, self.blocks)
         if layout.references and whole_pictures and not control and not step.wrapped and may_be_cut(model, options, KEY, inputs):

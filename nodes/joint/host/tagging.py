@@ -23,16 +23,20 @@ TOKENS = "same_subject_tokens"
 """`prompts.Tokens` of texts that were padded: in a conditioning entry, and as a tag of every chunk (None where none was)."""
 WORDS = "same_subject_words"
 """`places.Words` as a tag of every chunk (None where it is not the full conditional term of the set's own texts)."""
+RECORDED = "same_subject_recorded"
+"""A tag of every chunk of a run that is recorded: whether it is the full conditional term."""
 PARTIAL = "same_subject_partial"
 """The conditioning of e1 (equation 4), beside the guider's own."""
 Channels = Callable[[dict], torch.Tensor]
 """Of a conditioning entry, what a 9-channel UNet gets beside the noisy latents under it: [B, C + 1, h, w]."""
 
 
-def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: Channels | None) -> dict[str, list[dict]]:
+def tag(
+    conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: Channels | None, recorded: bool = False
+) -> dict[str, list[dict]]:
     """Copies of a guider's ``conds`` with the tags of every term, and e1 beside them where the mode has one.
 
-    channels: for a 9-channel UNet.
+    channels: for a 9-channel UNet. recorded: whether chunks say which of them are recorded.
     """
     conds = {name: [_with_tokens(name, cond, joint_set.layout) for cond in entries] for name, entries in conds.items()}
     every = [cond for entries in conds.values() for cond in entries]
@@ -42,7 +46,8 @@ def tag(conds: dict[str, list[dict]], joint_set: JointSet, mode: str, channels: 
     areas = bool(with_areas(conds))
 
     def tagged(name: str, null: bool) -> list[dict]:
-        return [_tagged(name, cond, null, areas, joint_set, channels) for cond in conds[name]]
+        made = [_tagged(name, cond, null, areas, joint_set, channels) for cond in conds[name]]
+        return [chunk_tags.tagged(cond, RECORDED, not null and name == "positive") for cond in made] if recorded else made
 
     result = {name: tagged(name, mode != guidance.TEXT_ONLY and name in chunk_tags.NULL_TERMS) for name in conds}
     if mode == guidance.TEXT_FIRST:
