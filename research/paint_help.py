@@ -8,11 +8,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ..nodes.joint import correspondence, heat_maps
 from ..nodes.joint.host import subject_masks
-from . import measure
+from . import finding_eyes, measure
 from .evaluate import SETTINGS
 
 SUBJECTS = (0, 5, 10, 15)
+EYED = (0, 1, 3, 19)
+"""Subjects of `finding_eyes`, all with eyes."""
 SEED = 1
 SIDE = 128
 """Pixels of a cell."""
@@ -41,6 +44,25 @@ def run(folder: Path) -> None:
         joint.pictures(subjects, SETTINGS["joint"], SEED),
     ]
     save(folder / "recipes.jpg", [given, *recipes])
+    save_correspondence(folder / "correspondence.jpg")
+
+
+def save_correspondence(path: Path) -> None:
+    """A point on an eye of a toy's first reference, and what matches it in the second and in a generated picture; a row a toy."""
+    cases, rows = [finding_eyes.case(number) for number in EYED], []
+    taken, made = finding_eyes.Viewer(steps=20).look(cases, seed=finding_eyes.FIRST)
+    for number, (one, picture) in enumerate(zip(cases, made, strict=True)):
+        pictures = torch.cat((picture[None], one.views)).movedim(1, -1)
+        x, y, _ = finding_eyes.drawn_eyes(one, 0)[0]
+        table = correspondence.table(taken, number)
+        whole = heat_maps.drawn(pictures, table, 1, x, y)[0]
+        cells = whole.unfold(1, heat_maps.SIDE, heat_maps.SIDE + heat_maps.GAP).permute(1, 0, 3, 2)  # [3, H, W, 3]
+        rows.append(torch.cat(list(cells[[1, 2, 0]]), dim=1))
+    whole = torch.cat(rows)
+    Image.fromarray((whole * 255).round().byte().numpy()).resize((whole.shape[1] // 2, whole.shape[0] // 2)).save(
+        path, quality=90
+    )
+    print(f"{path}: a point, and what matches it, of {len(cases)} subjects")
 
 
 def save(path: Path, columns: list[torch.Tensor]) -> None:
