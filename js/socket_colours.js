@@ -6,6 +6,7 @@ const COLOURS = {
   JEDI_REFERENCES: "#d95ca5",
   JEDI_SET: "#aa6bea",
   JEDI_OPTIONS: "#b372b3",
+  JEDI_RECORDING: "#8a7fdc",
   CONCEPT: "#169c6f",
   CONCEPTS: "#2e9d40",
   CONCEPT_BOXES: "#629816",
