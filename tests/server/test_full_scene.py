@@ -349,7 +349,9 @@ def test_the_workflow_of_two_people_has_16_nodes_and_two_more_for_each_person(re
     assert painted[0] == painted[1] != painted[2]
     third = graph | {
         "portrait": node("LoadImage", image="cyd.png"),
-        "person": node("SceneConcept", **{**graph[concepts_of(graph)[0]]["inputs"], "images.image0": link("portrait")}),
+        "person": node(
+            "SceneConcept", **{**graph[concepts_of(graph)[0]]["inputs"], "phrase": "a red cat", "images.image0": link("portrait")}
+        ),
     }
     (scene_,) = [key for key, one in graph.items() if one["class_type"] == "SceneCompose"]
     third = changed(third, scene_, if_missing="empty concept", **{"concepts.concept2": link("person")})
