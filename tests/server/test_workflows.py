@@ -124,8 +124,13 @@ def test_the_blueprint_is_found_by_the_words_for_it():
     assert words <= set(read(ui_format.BLUEPRINTS / "Two-Person Scene.json")["extra"]["BlueprintSearchAliases"])
 
 
-def test_the_graph_of_two_people_is_small(classes):
-    assert len(ui_format.as_api(read(WORKFLOWS / "Two People in One Picture - SDXL.json"), classes)) <= 16
+def test_the_graph_of_two_people_has_16_nodes_and_would_have_two_more_for_a_third(classes):
+    prompt = ui_format.as_api(read(WORKFLOWS / "Two People in One Picture - SDXL.json"), classes)
+    assert len(prompt) <= 16
+    takers = {name: [one for one in prompt.values() if [name, 0] in one["inputs"].values()] for name in prompt}
+    people = [one for one in prompt.values() if one["class_type"] == "SceneConcept"]
+    own = [[name for name, taken in takers.items() if taken == [one]] for one in people]
+    assert len(people) == 2 and [len(names) for names in own] == [1, 1], "a picture and a Concept each"
 
 
 def test_my_subject_is_the_workflow_of_one_subject_in_one_node(classes):
