@@ -612,7 +612,6 @@ class ApplyJeDi(io.ComfyNode):
             node_id="JediApply",
             display_name="JeDi",
             category=CATEGORY,
-            essentials_category="Image Tools",
             description="Makes a model paint a joint set: its pictures attend to each other, and the references stay "
             "what they are.",
             search_aliases=[

@@ -260,7 +260,6 @@ class ComposeScene(io.ComfyNode):
             node_id="SceneCompose",
             display_name="Compose Scene",
             category=CATEGORY,
-            essentials_category="Image Tools",
             description="Makes a model paint several people or things, each where the base picture has it: finds and masks them, "
             "recognises faces, places them, and blends all at every step.",
             search_aliases=[

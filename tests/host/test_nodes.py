@@ -117,11 +117,6 @@ def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extens
             assert item.tooltip and item.tooltip.endswith("."), f"{name}.{item.id}"
 
 
-def test_the_two_nodes_that_all_others_serve_are_essentials(extension):
-    found = {name: schema.essentials_category for name, schema in schemas(extension).items() if schema.essentials_category}
-    assert found == {"JediApply": "Image Tools", "SceneCompose": "Image Tools"}, "in a category that the host itself has"
-
-
 def test_every_node_has_a_help_page_that_names_every_input_and_output(extension):
     for name, schema in schemas(extension).items():
         text = (DOCS / f"{name}.md").read_text()
