@@ -234,8 +234,10 @@ class Rows {
 
   write(value) {
     if (value !== this.widget.value) {
+      app.canvas.emitBeforeChange(); // a step of undo: the frontend notices clicks by itself, not keys in elements of ours
       this.widget.value = value;
       this.widget.callback?.(value);
+      app.canvas.emitAfterChange();
     }
     this.fill();
   }

@@ -171,15 +171,13 @@ def test_dragging_prompts_moves_their_lines_and_references_stay(shown):
 
 def test_an_order_survives_undo_copies_bypass_subgraphs_and_opening_again(shown):
     page = shown
-    page.evaluate("rows('JediReferences')[2].focus()")
-    press(page, "ArrowUp", ALT)
+    for number, wanted in ((2, "1, 3, 2"), (1, "3, 1, 2")):
+        page.evaluate(f"rows('JediReferences')[{number}].focus()")
+        press(page, "ArrowUp", ALT)
+        assert page.evaluate("order()") == wanted
     page.evaluate("document.activeElement.blur()")
-    assert page.evaluate("order()") == "1, 3, 2"
     press(page, "z", CONTROL)
-    page.wait_for("order() == ''", 30)
-    page.wait_for("rows('JediReferences').length == 3", 30)
-    page.evaluate("rows('JediReferences')[2].focus()")
-    press(page, "ArrowUp", ALT)
+    page.wait_for("order() == '1, 3, 2' && texts('JediReferences')[1] == 'a star'", 30)
     copied = page.evaluate("""(() => {
       const node = of("JediReferences");
       app.canvas.copyToClipboard([node]);
@@ -210,8 +208,6 @@ def test_an_order_survives_undo_copies_bypass_subgraphs_and_opening_again(shown)
       const prompt = (await app.graphToPrompt()).output;
       const [id, one] = Object.entries(prompt).find(([, one]) => one.class_type == "JediReferences");
       window.inner = node.subgraph.nodes.find(one => one.type == "JediReferences");
-      window.strips = [];
-      app.api.addEventListener("same-subject.strip", ({detail}) => strips.push(detail));
       return [id, String(node.id), one.inputs.order];
     })()""")
     assert inside[0].startswith(f"{inside[1]}:") and inside[2] == "1, 3, 2"
@@ -236,7 +232,7 @@ STRIP = """(() => {
   window.strips = [];
   app.api.addEventListener("same-subject.strip", ({detail}) => strips.push([detail.node, detail.picture]));
   app.extensionManager.setting.set("Comfy.Execution.PreviewMethod", "auto");
-  widget("KSampler", "steps").value = 20;
+  widget("KSampler", "steps").value = 12;
   widget("KSampler", "seed").value = 7;
   look("JediApply");
   window.before = [of("JediApply").size[1], of("JediApply").widgets.length];
@@ -265,9 +261,9 @@ async def heard(live, previews):
 
     mine, other = [], []
     async with aiohttp.ClientSession() as session:
-        ours, theirs = (
+        ours, theirs = [
             await session.ws_connect(f"{live.client.url}/ws?clientId={name}", max_msg_size=0) for name in ("ours", "theirs")
-        )
+        ]
         graph = graphs.basic(steps=3, seed=time.monotonic_ns() % 2**32)
         extra = {"preview_method": previews}
         answer = live.client.post("/prompt", {"prompt": graph, "client_id": "ours", "extra_data": extra})
@@ -286,7 +282,8 @@ async def heard(live, previews):
                 break
             if message.type == aiohttp.WSMsgType.TEXT:
                 other.append(json.loads(message.data))
-    return answer["prompt_id"], *([one["data"] for one in all_ if one["type"] == "same-subject.strip"] for all_ in (mine, other))
+    strips = [[one["data"] for one in events if one["type"] == "same-subject.strip"] for events in (mine, other)]
+    return answer["prompt_id"], *strips
 
 
 def test_a_strip_goes_to_the_tab_that_queued_alone_and_to_none_where_previews_are_off(live):
