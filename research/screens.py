@@ -76,6 +76,7 @@ def photograph(page: browser.Page, folder: Path) -> None:
     small = [frame.resize(SHOWN, Image.Resampling.LANCZOS).quantize(COLOURS, dither=Image.Dither.NONE) for frame in frames]
     waits = [FRAMES_MS] * (len(small) - 1) + [LAST_MS]
     small[0].save(folder / "demo.gif", save_all=True, append_images=small[1:], duration=waits, loop=0, optimize=True)
+    page.evaluate('app.extensionManager.setting.set("Comfy.Execution.PreviewMethod", "none")')  # as ComfyUI starts
     run(page, graphs.DEMO_SCENE)[-1].save(folder / "scene_graph.jpg", quality=85)
     for name in ("demo.gif", "scene_graph.jpg"):
         print(f"{folder / name}: {(folder / name).stat().st_size / 1000:.0f} kB")
