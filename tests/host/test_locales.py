@@ -71,7 +71,7 @@ def translated(request):
 
 def test_only_these_languages_are_there():
     assert {path.relative_to(LOCALES).as_posix() for path in LOCALES.rglob("*.*")} == {
-        f"{language}/nodeDefs.json" for language in LANGUAGES
+        f"{language}/{name}.json" for language in LANGUAGES for name in ("nodeDefs", "main", "commands", "settings")
     }
 
 
@@ -115,3 +115,33 @@ def test_names_of_files_are_those_of_the_english(translated, english):
         return sorted(NAMES_OF_FILES.findall(text))
 
     assert [key for key, text in english.items() if names(translated[key]) != names(text)] == []
+
+
+@pytest.fixture(scope="module")
+def of_windows():
+    """What the scripts say themselves, by the group that they look up and the name in it."""
+    scripts = [path.read_text(encoding="utf-8") for path in (pack.ROOT / "js").glob("*.js")]
+    said = {}
+    for script in scripts:
+        for group, table in re.findall(r'translated\("(\w+)", (\w+)\)', script):
+            written = re.search(rf"(?:const|let) {table} = {{(.*?)\n?}};", script, re.DOTALL)[1]
+            found = re.findall(r'(?:^|[\s,{])("[^"]+"|\w+): "((?:[^"\\]|\\.)*)"', written)
+            said |= {(group, name.strip('"')): text for name, text in found}
+    return said
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_scripts_say_is_translated_with_the_same_places_for_numbers(language, of_windows):
+    told = messages(json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))["sameSubject"])
+    assert {group for group, _ in of_windows} == {"checkFiles", "correspondence", "rows", "strip"}
+    assert set(told) == set(of_windows)
+    for key, text in of_windows.items():
+        assert told[key].strip() and sorted(re.findall(r"%\d", told[key])) == sorted(re.findall(r"%\d", text)), key
+        assert not set(told[key]) & set(SYNTAX), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_command_and_the_setting_have_a_name(language):
+    for name, key in (("commands", "label"), ("settings", "name")):
+        found = json.loads((LOCALES / language / f"{name}.json").read_text(encoding="utf-8"))
+        assert list(found) == ["SameSubject_CheckFiles"] and found["SameSubject_CheckFiles"][key].strip()
