@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..host import inputs, sockets
+from ..host import inputs, small_pictures, sockets
 from . import by_hand, choosing, detection, given, masks, phrases, places
 from .host import corrections as painted
 from .host import files, finding, grounding, labelling, segmenting, showing
@@ -102,7 +102,7 @@ class FindConcepts(io.ComfyNode):
             category=CATEGORY,
             description="Finds the concepts of a scene on a picture: one phrase a line, one instance a phrase.",
             search_aliases=["grounding dino", "phrase to box", "detect", "text to mask", "multi concept", "find person"],
-            has_intermediate_output=True,
+            **small_pictures.COME_BACK,
             inputs=[
                 sockets.Detector.Input("detector", tooltip="From Load Grounding DINO."),
                 io.Image.Input("image", tooltip="The picture to search, or a batch; every picture is searched for every phrase."),
@@ -343,7 +343,7 @@ class ConceptMasks(io.ComfyNode):
             category=CATEGORY,
             description="Turns the boxes of concepts into masks that do not overlap, and into blend weights that sum to one.",
             search_aliases=["segment anything", "sam", "box to mask", "instance masks", "regional", "multi concept"],
-            has_intermediate_output=True,
+            **small_pictures.COME_BACK,
             inputs=[
                 sockets.Boxes.Input("boxes", tooltip="From Find Concepts or Concepts From Boxes; the pictures come with them."),
                 *_pipeline_inputs(),

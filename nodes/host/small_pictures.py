@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import Sequence
 
@@ -11,6 +12,9 @@ from comfy_api.latest import io, ui
 
 SIDE = 96
 """Longest side of a small picture, in pixels."""
+
+COME_BACK = {"has_intermediate_output": True} if "has_intermediate_output" in inspect.signature(io.Schema).parameters else {}
+"""For the schema of a node that shows pictures: they come back where it did not have to run again. ComfyUI 0.16.3 cannot."""
 
 
 def small(picture: torch.Tensor, most: int = SIDE) -> torch.Tensor:

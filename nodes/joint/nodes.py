@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io, ui
 
-from ..host import inputs, sockets, weights
+from ..host import inputs, small_pictures, sockets, weights
 from . import correspondence, guidance, layout, ordering, picking, places, prompts, recording, references, settings, starting
 from .host import sets as joint_sets
 from .host import showing, subject_files, viewing
@@ -127,7 +127,7 @@ class ReferencePictures(io.ComfyNode):
             outputs=[
                 sockets.References.Output(display_name="references", tooltip="The pictures with their captions, for Joint Set.")
             ],
-            has_intermediate_output=True,
+            **small_pictures.COME_BACK,
         )
 
     @classmethod
@@ -370,7 +370,7 @@ class JointSetNode(io.ComfyNode):
                 ),
                 sockets.Set.Output(display_name="joint_set", tooltip="What is where in the batch; for JeDi and Pick Pictures."),
             ],
-            has_intermediate_output=True,
+            **small_pictures.COME_BACK,
         )
 
     @classmethod

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..concepts import choosing, detection, masks
 from ..concepts.host import labelling
 from ..concepts.places import Finish
-from ..host import inputs, sockets
+from ..host import inputs, small_pictures, sockets
 from ..identity import faces
 from ..identity.host import face_analysis
 from ..identity.host import files as identity_files
@@ -271,7 +271,7 @@ class ComposeScene(io.ComfyNode):
                 "regional prompt",
                 "omg",
             ],
-            has_intermediate_output=True,  # the preview comes back where nothing had to run again
+            **small_pictures.COME_BACK,
             inputs=[
                 io.Model.Input("model", tooltip="Paints the background, with the sampler's own prompt, and every concept."),
                 io.Clip.Input("clip", tooltip="Reads the prompts of the concepts."),

@@ -25,8 +25,8 @@ def find(name: str) -> Path:
     """A file of the input folder. Raises ValueError where there is none, or the name leads out of that folder."""
     folder = folder_paths.get_input_directory()
     path = Path(folder, *name.split("/"))
-    inside = model_files.is_inside(name) and folder_paths.is_within_directory(folder, str(path))
-    if not (inside and len(name) < 1000 and os.path.isfile(path)):
+    there = len(name) < 1000 and model_files.is_inside(name) and os.path.isfile(path)
+    if not (there and path.resolve().is_relative_to(Path(folder).resolve())):
         raise CORRECTIONS.says(f"names `{ascii(name)[1:-1][:100]}`, which is no file in {folder}")
     return path
 
