@@ -34,7 +34,6 @@ LOAD = """(async () => {
   await new Promise((done) => setTimeout(done, 1500));
 })()"""
 ALONE = """(() => {
-  app.graph.clear();
   const node = LiteGraph.createNode("KIND");
   node.pos = [0, 0];
   app.graph.add(node);
