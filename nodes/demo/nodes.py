@@ -71,7 +71,7 @@ class ExamplePictures(io.ComfyNode):
             category="Same Subject/JeDi",
             description="Pictures of toys that ship with the pack, for trying a graph before you have pictures of your own: "
             "then put Load Image in its place.",
-            search_aliases=["sample images", "test picture", "demo picture", "example image", "toy"],
+            search_aliases=["jedi example", "sample images", "test picture", "demo picture", "example image", "toy"],
             inputs=[
                 io.Combo.Input(
                     "pictures",

@@ -55,7 +55,7 @@ def seen(name, picture, vae):
 
 
 def joint():
-    """References with a mask, a set of two pictures, options, JeDi, the sampler, Pick Pictures."""
+    """References with a mask, a set of two pictures, options, JeDi, a recording, the sampler, Pick Pictures, the recording shown."""
     graph = {
         "model": node("JediDemoLoader", file=MODEL),
         "photo": node("LoadImage", image=PICTURE),
@@ -77,8 +77,17 @@ def joint():
             image_scale=5.0, start_percent=0.0, end_percent=1.0,
         ),
     }  # fmt: skip
-    graph |= sampled(link("jedi"), link("set", 0), link("set", 1), link("pick"), link("model", 2))
+    graph["record"] = node(
+        "JediRecord", model=link("jedi"), full=False, half=True, quarter=True, eighth=True, start_percent=0.0, end_percent=1.0,
+        memory=8,
+    )  # fmt: skip
+    graph |= sampled(link("record"), link("set", 0), link("set", 1), link("pick"), link("model", 2))
     graph["sampler"]["inputs"]["latent_image"] = link("set", 2)
+    graph["show"] = node(
+        "JediCorrespondence", recording=link("record", 1), samples=link("sampler"), vae=link("model", 2), picture=1, x=0.5, y=0.5,
+        level="all",
+    )  # fmt: skip
+    graph |= seen("maps", link("show"), link("model", 2))
     graph["pick"] = node("JediPick", samples=link("sampler"), joint_set=link("set", 3), which="index", indices="0")
     return changed(graph, "save", samples=link("pick"))
 

@@ -108,6 +108,8 @@ def test_the_graphs_that_prompts_are_made_of_are_good(live, described, ours, nam
         "IdentityLoader",
         "IdentityFaceAnalysis",
         "IdentityControl",
+        *("IdentityApplyInstantID", "IdentityApplyInstantIDAdvanced", "IdentityInstantIDAttention"),
+        "IdentityInstantIDControlNet",
     }
     assert ran | files_needed == set(ours), [str(verdict) for verdict in verdicts if verdict.by != judging.RAN]
 

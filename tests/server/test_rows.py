@@ -232,8 +232,8 @@ STRIP = """(() => {
   window.strips = [];
   app.api.addEventListener("same-subject.strip", ({detail}) => strips.push([detail.node, detail.picture]));
   app.extensionManager.setting.set("Comfy.Execution.PreviewMethod", "auto");
-  widget("KSampler", "steps").value = 12;
-  widget("KSampler", "seed").value = 7;
+  widget("KSampler", "steps").value = 50; // a strip is followed by ten times its cost without one
+  widget("KSampler", "seed").value = Math.floor(Math.random() * 1e9); // not kept from an earlier run
   look("JediApply");
   window.before = [of("JediApply").size[1], of("JediApply").widgets.length];
 })()"""
