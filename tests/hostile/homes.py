@@ -55,7 +55,7 @@ def seen(name, picture, vae):
 
 
 def joint():
-    """References with a mask, a set of two pictures, options, JeDi, a recording, the sampler, Pick Pictures, the recording shown."""
+    """References with a mask, a set of two pictures, options, JeDi, a recording and its view, the sampler, Pick Pictures."""
     graph = {
         "model": node("JediDemoLoader", file=MODEL),
         "photo": node("LoadImage", image=PICTURE),
