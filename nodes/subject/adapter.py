@@ -1,0 +1,88 @@
+"""The layer between self- and cross-attention that lets a block of the UNet look at subjects (section 3.3).
+
+    x ← x + β · tanh(α_attn) · SA(LN([x; W h]))[: L]
+    x ← x + β · tanh(α_dense) · FF(LN(x))
+
+Only the picture's own tokens ask, so the keys and values of subjects do not depend on them, or on the step: they are made once a
+run by `Layer.subjects`. Names of parameters are those of the authors' `fuser`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""Attention of q, k, v, each [B, L, D], and a number of heads: [B, L, D]."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeysValues:
+    """What subjects show to one layer: two of [1, tokens, D]."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class Gate(nn.Module):
+    """The feed-forward's first half: a linear layer whose second half of channels gates the first."""
+
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.proj = nn.Linear(channels, 2 * inner)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * nn.functional.gelu(gate)
+
+
+class Feed(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.net = nn.ModuleList([Gate(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for part in self.net:
+            x = part(x)
+        return x
+
+
+class Projections(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels, bias=False) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+
+
+class Layer(nn.Module):
+    """One layer. channels: of the block. width: of subjects' tokens. heads: of its attention."""
+
+    def __init__(self, channels: int, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.linear = nn.Linear(width, channels)
+        self.attn = Projections(channels)
+        self.ff = Feed(channels)
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.alpha_attn, self.alpha_dense = (nn.Parameter(torch.zeros(())) for _ in range(2))
+
+    def subjects(self, tokens: torch.Tensor) -> KeysValues:
+        """What tokens [count, width] of all subjects show here, for a whole run."""
+        shown = self.norm1(self.linear(tokens))[None]
+        return KeysValues(self.attn.to_k(shown), self.attn.to_v(shown))
+
+    def forward(self, x: torch.Tensor, subjects: KeysValues, beta: float, attend: Attend) -> torch.Tensor:
+        """x: [B, L, D], what self-attention gave; returns the same shape. beta: β, 0 gives ``x`` itself."""
+        if not beta:
+            return x
+        own = self.norm1(x)
+        keys, values = (
+            torch.cat([project(own), shown.to(own).expand(len(x), -1, -1)], dim=1)
+            for project, shown in ((self.attn.to_k, subjects.keys), (self.attn.to_v, subjects.values))
+        )
+        seen = self.attn.to_out[0](attend(self.attn.to_q(own), keys, values, self.heads))
+        x = x + beta * self.alpha_attn.tanh() * seen
+        return x + beta * self.alpha_dense.tanh() * self.ff(self.norm2(x))

@@ -1,0 +1,67 @@
+"""What a subject's picture becomes: an embedding in the prompt, and tokens for the layers of the UNet (section 3.3).
+
+The forms and names of parameters are those of the authors' files; where their code and the paper differ, this is the code.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+FREQUENCIES = 8
+BASE = 100.0
+PATCHES = 256
+"""Patch tokens of a subject: a picture of 224 pixels in patches of 14."""
+
+
+def box_code(boxes: torch.Tensor) -> torch.Tensor:
+    """The Fourier code [..., 64] of boxes [..., 4], xyxy in shares of the picture.
+
+    For each frequency f = 100^(k/8), k = 0..7, the sine of f times the four numbers and then the cosine.
+    """
+    steps = torch.arange(FREQUENCIES, device=boxes.device, dtype=boxes.dtype)
+    angles = boxes[..., None, :] * (BASE ** (steps / FREQUENCIES))[:, None]
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class Perceptron(nn.Module):
+    """A norm, two linear layers and a GELU between them: the authors' `mlp` and the part `linears_image` of their `proj`."""
+
+    def __init__(self, width: int, inner: int, out: int):
+        super().__init__()
+        self.layernorm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., width] to [..., out]; for the CLS embedding of a subject, the row that stands at its placeholder."""
+        return self.fc2(nn.functional.gelu(self.fc1(self.layernorm(x))))
+
+
+class Grounding(nn.Module):
+    """The authors' `proj`: patch tokens of subjects and their boxes to tokens for the layers, h of section 3.3.
+
+    patch: channels of a patch token. width: of what comes out.
+    """
+
+    def __init__(self, patch: int, width: int, patches: int = PATCHES):
+        super().__init__()
+        code = 2 * 4 * FREQUENCIES
+        self.linears_image = Perceptron(patch + code, width, width)
+        self.null_image_feature = nn.Parameter(torch.zeros(1, 1, patches, patch))
+        self.null_position_feature = nn.Parameter(torch.zeros(1, 1, patches, code))
+
+    def forward(self, patches: torch.Tensor, boxes: torch.Tensor | None) -> torch.Tensor:
+        """Tokens [K * P, width] of K subjects.
+
+        patches: [K, P, patch], raw. boxes: [K, 4] xyxy in shares; None where the file was trained without them, or for one
+        subject, whose box the authors leave out: then the position is the null one.
+        """
+        null = self.null_position_feature[0].expand(len(patches), -1, -1)
+        places = null if boxes is None else box_code(boxes)[:, None].expand(-1, patches.shape[1], -1).to(patches)
+        return self.linears_image(torch.cat([patches, places], dim=-1)).flatten(0, 1)
+
+    def absent(self, count: int) -> torch.Tensor:
+        """Tokens [count * P, width] of ``count`` subjects that are not there."""
+        null = torch.cat([self.null_image_feature, self.null_position_feature], dim=-1)
+        return self.linears_image(null[0]).repeat(count, 1, 1).flatten(0, 1)
