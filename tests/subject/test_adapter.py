@@ -28,7 +28,9 @@ def plain(state, x, given, beta):
         state["ff.net.0.proj.weight"],
         state["ff.net.0.proj.bias"],
     ).chunk(2, -1)
-    return x + beta * state["alpha_dense"].tanh() * F.linear(value * F.gelu(gate), state["ff.net.2.weight"], state["ff.net.2.bias"])
+    return x + beta * state["alpha_dense"].tanh() * F.linear(
+        value * F.gelu(gate), state["ff.net.2.weight"], state["ff.net.2.bias"]
+    )
 
 
 def layer(open_gate=True):
