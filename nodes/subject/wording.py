@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Worded:
     """A prompt with a placeholder for each subject, in their order.
 
-    text: the whole. classes, placeholders: for each subject where its class word and its placeholder begin and end in ``text``, in
-    characters; the class word is the one before the placeholder.
+    text: the whole. classes, placeholders: for each subject where its class word and its placeholder begin and end in ``text``,
+    in characters; the class word is the one before the placeholder.
     """
 
     text: str
@@ -30,7 +30,8 @@ def worded(text: str, names: Sequence[str], placeholder: str) -> Worded:
     for where, said in (("the text", text), *((f"the class of subject {n}", name) for n, name in enumerate(names, 1))):
         if names and placeholder.lower() in said.lower().split():
             raise ValueError(
-                f"Subject Prompt: {where} has the word `{placeholder}`, which stands for a subject in this adapter. Use another word."
+                f"Subject Prompt: {where} has the word `{placeholder}`, which stands for a subject in this adapter. Use "
+                    "another word."
             )
     whole = text.rstrip(" ,")
     classes, placeholders = [], []
