@@ -95,15 +95,15 @@ def autoencoder(config: dict = VAE, seed: int = 2) -> nn.Module:
     return initialise(AutoencoderKL(**config), seed)
 
 
-def text_states(net: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """The text model's last states [B, T, D] for token ids [B, T], as its own forward computes them.
+def text_states(net: nn.Module, tokens: torch.Tensor | None = None, embedded: torch.Tensor | None = None) -> torch.Tensor:
+    """The text model's last states [B, T, D] for token ids [B, T], or embeddings of them [B, T, D], as its own forward computes them.
 
     That forward adds into its own input, which automatic differentiation does not allow.
     """
     from comfy.ldm.modules.attention import optimized_attention_for_device
 
     model = net.text_model
-    x = model.embeddings(tokens)
+    x = model.embeddings(tokens) if embedded is None else embedded + model.embeddings.position_embedding.weight
     mask = torch.full((x.shape[1], x.shape[1]), -torch.finfo(x.dtype).max).triu_(1).to(x)
     attention = optimized_attention_for_device(x.device, mask=True, small_input=True)
     for layer in model.encoder.layers:

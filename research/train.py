@@ -25,6 +25,8 @@ STAGES = {
     "joint": (8400, 6e-4),
     "finder": (450, 2e-3),
     "scene": (7600, 6e-4),
+    "encoder": (1200, 1e-3),
+    "subjects": (4000, 6e-4),
     "pictures": (0, 0.0),
 }
 """Steps and learning rate of each stage, in order; the last one draws the demos' pictures."""
@@ -51,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
     """Train one stage and write what it makes to where the pack reads it."""
-    from same_subject.research import export, finder, judge, train_denoiser, train_scenes, train_vae
+    from same_subject.research import export, finder, image_encoder, judge, train_denoiser, train_scenes, train_subjects, train_vae
 
     if stage == "vae":
         train_vae.train(folder, steps, rate=rate, seed=seed)
@@ -61,6 +63,10 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
         for caption in (*export.draw_references(), *export.draw_toys()):
             print(caption)
         export.draw_examples()
+    elif stage == "encoder":
+        image_encoder.train(folder, steps, rate, seed)
+    elif stage == "subjects":
+        train_subjects.train(folder, steps, rate, seed)
     elif stage == "finder":
         finder.train(folder, steps, rate, seed)
     elif stage == "scene":

@@ -10,6 +10,9 @@ from pathlib import Path
 import torch
 
 
+GATES = 10.0
+
+
 def device() -> torch.device:
     """The GPU where there is one. Random numbers are always drawn on the CPU, so that a seed means the same."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,8 +39,8 @@ class Loop:
         torch.manual_seed(seed)
         for net in nets.values():
             net.to(device())
-        parameters = [p for net in nets.values() for p in net.parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        groups = self._groups()
+        self.optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.average = {n: {k: v.detach().clone() for k, v in net.state_dict().items()} for n, net in nets.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
@@ -50,6 +53,12 @@ class Loop:
             torch.set_rng_state(state["torch"].cpu())
         self.figures, self.clock = {}, time.time()
 
+    def _groups(self) -> list[dict]:
+        """Of all parameters that are trained. Single numbers, such as gates that begin closed, move GATES times as fast."""
+        every = [p for net in self.nets.values() for p in net.parameters() if p.requires_grad]
+        gates = {"params": [p for p in every if p.ndim == 0], "factor": GATES, "weight_decay": 0.0}
+        return [{"params": [p for p in every if p.ndim]}, *([gates] if gates["params"] else [])]
+
     def __iter__(self):
         while self.done < self.steps:
             yield self.done
@@ -60,7 +69,7 @@ class Loop:
         scale = min(1.0, (self.done + 1) / 100)
         cosine = 0.55 + 0.45 * torch.cos(torch.tensor(torch.pi * self.done / self.steps)).item()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * scale * cosine
+            group["lr"] = self.rate * scale * cosine * group.get("factor", 1.0)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)

@@ -11,7 +11,8 @@ height, x to the right and y down, the origin in the middle (so a square picture
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -93,6 +94,17 @@ def draw_poses(count: int, generator: torch.Generator) -> Poses:
         _uniform(generator, 0.25, 0.33, count),
         _uniform(generator, -0.45, 0.45, count),
     )
+
+
+REACH = 1.15
+"""How far a toy and its outline reach from its middle, as a multiple of its size."""
+
+
+def draw_places(count: int, generator: torch.Generator) -> Poses:
+    """``count`` random poses anywhere in a square: size 0.22 to 0.33, turned by up to 26 degrees, whole."""
+    size = _uniform(generator, 0.22, 0.33, count)
+    centre = _uniform(generator, -1, 1, count, 2) * (0.5 - REACH * size)[:, None]
+    return Poses(centre, size, _uniform(generator, -0.45, 0.45, count))
 
 
 def take_turns(number: int) -> tuple[int, int]:
@@ -214,16 +226,28 @@ def draw(
 
 
 def draw_pairs(
-    left: Subjects, right: Subjects, scene: torch.Tensor, generator: torch.Generator, size: int = SIZE
+    left: Subjects,
+    right: Subjects,
+    scene: torch.Tensor,
+    generator: torch.Generator,
+    size: int = SIZE,
+    poses: Callable[[int, torch.Generator], Poses] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures of two toys side by side, [B, 3, H, 2 H], and their masks [B, 2, H, 2 H], the left one's first."""
+    """Pictures of two toys side by side, [B, 3, H, 2 H], and their masks [B, 2, H, 2 H], the left one's first.
+
+    poses: of each inside its half, `draw_places` or the like; by default those of `draw_poses`, so that they do not touch.
+    """
     picture, masks = draw_scenes(scene, generator, size, 2 * size), []
     for toys, side in ((left, -0.5), (right, 0.5)):
-        poses = draw_poses(len(toys), generator)
-        centre = poses.centre * torch.tensor([0.6, 1.0]) + torch.tensor([side, 0.0])  # they shall not touch
-        picture, mask = paint(picture, toys, Poses(centre, poses.size, poses.angle))
+        pose = (poses or _apart)(len(toys), generator)
+        picture, mask = paint(picture, toys, replace(pose, centre=pose.centre + torch.tensor([side, 0.0])))
         masks.append(mask)
     return picture, torch.cat(masks, dim=1)
+
+
+def _apart(count: int, generator: torch.Generator) -> Poses:
+    poses = draw_poses(count, generator)
+    return replace(poses, centre=poses.centre * torch.tensor([0.6, 1.0]))
 
 
 def paint(picture: torch.Tensor, subjects: Subjects, poses: Poses) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .tokens import Grounding, Perceptron
+
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 """Attention of q, k, v, each [B, L, D], and a number of heads: [B, L, D]."""
 
 
 @dataclass(frozen=True, eq=False)
 class KeysValues:
-    """What subjects show to one layer: two of [1, tokens, D]."""
+    """What subjects show to one layer: two of [1 or B, tokens, D]."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -70,8 +72,8 @@ class Layer(nn.Module):
         self.alpha_attn, self.alpha_dense = (nn.Parameter(torch.zeros(())) for _ in range(2))
 
     def subjects(self, tokens: torch.Tensor) -> KeysValues:
-        """What tokens [count, width] of all subjects show here, for a whole run."""
-        shown = self.norm1(self.linear(tokens))[None]
+        """What tokens [1 or B, count, width] of all subjects of each row show here, for a whole run."""
+        shown = self.norm1(self.linear(tokens))
         return KeysValues(self.attn.to_k(shown), self.attn.to_v(shown))
 
     def forward(self, x: torch.Tensor, subjects: KeysValues, beta: float, attend: Attend) -> torch.Tensor:
@@ -86,3 +88,51 @@ class Layer(nn.Module):
         seen = self.attn.to_out[0](attend(self.attn.to_q(own), keys, values, self.heads))
         x = x + beta * self.alpha_attn.tanh() * seen
         return x + beta * self.alpha_dense.tanh() * self.ff(self.norm2(x))
+
+
+class Texts(nn.Module):
+    """The keys and values of a block's cross-attention as they were trained beside the layers. context: channels of a text."""
+
+    def __init__(self, channels: int, context: int):
+        super().__init__()
+        self.to_k, self.to_v = (nn.Linear(context, channels, bias=False) for _ in range(2))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the networks in a file. words: of each text encoder (a name of the host's, such as `l`) the width of its embeddings.
+
+    cls, patch, patches: channels of the image encoder's embedding and patch tokens, and how many of these it gives. tokens:
+    channels of subjects' tokens. context: of a text. layers: channels and heads of each block of the UNet, in its order. first:
+    channels that its first convolution makes.
+    """
+
+    words: dict[str, int]
+    cls: int
+    patch: int
+    patches: int
+    tokens: int
+    context: int
+    layers: tuple[tuple[int, int], ...]
+    first: int
+
+
+LATENT = 4
+"""Channels of the latents that the location channel is put beside."""
+
+
+class Networks(nn.Module):
+    """All that a file of Subject-Diffusion brings for a UNet and its prompts, but the text encoder itself.
+
+    mlp: of each text encoder what turns a CLS embedding into a word's. conv_in: the UNet's first convolution with the location
+    channel.
+    """
+
+    def __init__(self, sizes: Sizes):
+        super().__init__()
+        self.sizes = sizes
+        self.mlp = nn.ModuleDict({name: Perceptron(sizes.cls, width, width) for name, width in sizes.words.items()})
+        self.proj = Grounding(sizes.patch, sizes.tokens, sizes.patches)
+        self.layers = nn.ModuleList([Layer(channels, sizes.tokens, heads) for channels, heads in sizes.layers])
+        self.attn2 = nn.ModuleList([Texts(channels, sizes.context) for channels, _ in sizes.layers])
+        self.conv_in = nn.Conv2d(LATENT + 1, sizes.first, 3, padding=1)

@@ -52,16 +52,18 @@ class Grounding(nn.Module):
         self.null_position_feature = nn.Parameter(torch.zeros(1, 1, patches, code))
 
     def forward(self, patches: torch.Tensor, boxes: torch.Tensor | None) -> torch.Tensor:
-        """Tokens [K * P, width] of K subjects.
+        """Tokens [..., K * P, width] of K subjects.
 
-        patches: [K, P, patch], raw. boxes: [K, 4] xyxy in shares; None where the file was trained without them, or for one
-        subject, whose box the authors leave out: then the position is the null one.
+        patches: [..., K, P, patch], raw. boxes: [..., K, 4] xyxy in shares; None where the file was trained without them, or for
+        one subject, whose box the authors leave out: then the position is the null one.
         """
-        null = self.null_position_feature[0].expand(len(patches), -1, -1)
-        places = null if boxes is None else box_code(boxes)[:, None].expand(-1, patches.shape[1], -1).to(patches)
-        return self.linears_image(torch.cat([patches, places], dim=-1)).flatten(0, 1)
+        if boxes is None:
+            places = self.null_position_feature[0].expand(*patches.shape[:-1], -1)
+        else:
+            places = box_code(boxes)[..., None, :].expand(*patches.shape[:-1], -1)
+        return self.linears_image(torch.cat([patches, places.to(patches)], dim=-1)).flatten(-3, -2)
 
     def absent(self, count: int) -> torch.Tensor:
         """Tokens [count * P, width] of ``count`` subjects that are not there."""
         null = torch.cat([self.null_image_feature, self.null_position_feature], dim=-1)
-        return self.linears_image(null[0]).repeat(count, 1, 1).flatten(0, 1)
+        return self.linears_image(null[0, 0]).repeat(count, 1)
