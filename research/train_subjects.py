@@ -23,7 +23,7 @@ SLOTS = 2
 TOKENS = 64
 PLACEHOLDER = "sks"
 PLACEHOLDER_TOKEN = 48136
-ROWS, FRESH = 24, 2
+ROWS, FRESH = 24, 3
 NO_TEXT, NO_SUBJECTS, NO_LOCATION = 0.10, (0.075, 0.10), (0.05, 0.15)
 """Of one number in 0 to 1 a row: below the first there is no text, within the others no subjects and no location channel."""
 ATTENTION = 0.01
@@ -361,9 +361,8 @@ def train(folder: str, steps: int, rate: float, seed: int = 0, name: str = "subj
     shown, schedule = held_out.kept, objective.sd_alphas_cumprod().float()
     weights = torch.tensor([share for _, _, share, _ in shares])
     for step in loop:
-        for pool in pools:
-            pool.renew(FRESH)
         pool = pools[int(torch.multinomial(weights, 1, generator=loop.generator))]
+        pool.renew(FRESH)
         batch = pool.sample(ROWS // 2 if pool.wide else ROWS)
         value, figures = loss(base, networks, recipe, texts, batch, schedule, loop.generator)
         if step % 200 == 199:
