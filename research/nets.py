@@ -96,7 +96,7 @@ def autoencoder(config: dict = VAE, seed: int = 2) -> nn.Module:
 
 
 def text_states(net: nn.Module, tokens: torch.Tensor | None = None, embedded: torch.Tensor | None = None) -> torch.Tensor:
-    """The text model's last states [B, T, D] for token ids [B, T], or embeddings of them [B, T, D], as its own forward computes them.
+    """The text model's last states [B, T, D] for token ids [B, T] or their embeddings [B, T, D], as its own forward has them.
 
     That forward adds into its own input, which automatic differentiation does not allow.
     """

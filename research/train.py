@@ -53,7 +53,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
     """Train one stage and write what it makes to where the pack reads it."""
-    from same_subject.research import export, finder, image_encoder, judge, train_denoiser, train_scenes, train_subjects, train_vae
+    from same_subject.research import (
+        export,
+        finder,
+        image_encoder,
+        judge,
+        train_denoiser,
+        train_scenes,
+        train_subjects,
+        train_vae,
+    )
 
     if stage == "vae":
         train_vae.train(folder, steps, rate=rate, seed=seed)

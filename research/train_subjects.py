@@ -1,8 +1,8 @@
 """Train the demo's Subject-Diffusion: networks that let the model of scenes paint toys as their pictures show them (equation 3).
 
-As the authors train: the layers between self- and cross-attention, keys and values of cross-attention, the first convolution with
-the location channel, the text encoder; the rest of the UNet and the image encoder stay. Departure: where the text and the location
-are left out together, subjects are left out too in half of the rows, so that guidance's null branch is trained.
+As the authors train: the layers between self- and cross-attention, keys and values of cross-attention, the first convolution
+with the location channel, the text encoder; the rest of the UNet and the image encoder stay. Departure: where the text and the
+location are left out together, subjects are left out too in half of the rows, so that guidance's null branch is trained.
 """
 
 from __future__ import annotations
@@ -205,7 +205,9 @@ class Pool:
             getattr(kept, name)[rows] = value.to(getattr(kept, name))
         self.next = int(self.next + count) % len(kept.texts)
 
-    def _encoded(self, picture: torch.Tensor, masks: torch.Tensor, toys: list[world.Subjects]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _encoded(
+        self, picture: torch.Tensor, masks: torch.Tensor, toys: list[world.Subjects]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings [B, K, cls] and patch tokens [B, K, P, patch] of the toys' cut-outs."""
         if self.recipe.own:
             shown = [image_encoder.prepared(picture, masks[:, number, None]) for number in range(self.toys)]
@@ -307,7 +309,9 @@ def given(text, networks: adapters.Networks, recipe: Recipe, texts: Texts, batch
     return Given(states, shown, location, watched)
 
 
-def loss(base: Base, networks: dict, recipe: Recipe, texts: Texts, batch: Batch, schedule, generator) -> tuple[torch.Tensor, dict]:
+def loss(
+    base: Base, networks: dict, recipe: Recipe, texts: Texts, batch: Batch, schedule, generator
+) -> tuple[torch.Tensor, dict]:
     """Equation 3."""
     rows, device = len(batch.texts), training.device()
     chance = torch.rand(rows, generator=generator)

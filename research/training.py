@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-
 GATES = 10.0
 
 

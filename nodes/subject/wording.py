@@ -31,7 +31,7 @@ def worded(text: str, names: Sequence[str], placeholder: str) -> Worded:
         if names and placeholder.lower() in said.lower().split():
             raise ValueError(
                 f"Subject Prompt: {where} has the word `{placeholder}`, which stands for a subject in this adapter. Use "
-                    "another word."
+                "another word."
             )
     whole = text.rstrip(" ,")
     classes, placeholders = [], []
