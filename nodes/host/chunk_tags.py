@@ -6,6 +6,7 @@ memory splits and copies of area conditioning.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import comfy.conds
@@ -33,3 +34,8 @@ class ChunkTag(comfy.conds.CONDRegular):
 def tagged(entry: dict, key: str, value: Any) -> dict:
     """A copy of a conditioning entry whose chunk of the batch carries ``value`` under ``key``."""
     return {**entry, "model_conds": {**entry.get("model_conds", {}), key: ChunkTag(value)}}
+
+
+def beside(entry: dict, prompt_type: str) -> dict:
+    """A copy of a conditioning entry that the host can tell apart; it names conditioning after its key in the guider unless told."""
+    return {"prompt_type": prompt_type, **entry, "uuid": uuid.uuid4()}

@@ -5,6 +5,15 @@ from __future__ import annotations
 from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
+def halvings(extra_options: dict) -> int:
+    """How often the latents' sides were halved to those of an attention layer: 0, 1, 2, or 3 and more. extra_options: the host's."""
+    size, layer = list(extra_options["original_shape"][-2:]), list(extra_options["activations_shape"][-2:])
+    for count in range(3):
+        if size == layer:
+            return count
+        size = [-(-length // 2) for length in size]  # the UNet rounds up when it halves
+    return 3
+
 
 def attention_blocks(model, node: str) -> list[tuple[str, int]]:
     """The blocks with self-attention, as the host's hooks name them: ("input", 1), ..., ("middle", 0), ...

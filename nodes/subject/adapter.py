@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,9 +33,9 @@ class KeysValues:
 class Gate(nn.Module):
     """The feed-forward's first half: a linear layer whose second half of channels gates the first."""
 
-    def __init__(self, channels: int, inner: int):
+    def __init__(self, channels: int, inner: int, make):
         super().__init__()
-        self.proj = nn.Linear(channels, 2 * inner)
+        self.proj = make.Linear(channels, 2 * inner)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
@@ -42,9 +43,9 @@ class Gate(nn.Module):
 
 
 class Feed(nn.Module):
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, make):
         super().__init__()
-        self.net = nn.ModuleList([Gate(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
+        self.net = nn.ModuleList([Gate(channels, 4 * channels, make), nn.Identity(), make.Linear(4 * channels, channels)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for part in self.net:
@@ -53,22 +54,22 @@ class Feed(nn.Module):
 
 
 class Projections(nn.Module):
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, make):
         super().__init__()
-        self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels, bias=False) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+        self.to_q, self.to_k, self.to_v = (make.Linear(channels, channels, bias=False) for _ in range(3))
+        self.to_out = nn.ModuleList([make.Linear(channels, channels)])
 
 
 class Layer(nn.Module):
-    """One layer. channels: of the block. width: of subjects' tokens. heads: of its attention."""
+    """One layer. channels: of the block. width: of subjects' tokens. heads: of its attention. make: as of `Networks`."""
 
-    def __init__(self, channels: int, width: int, heads: int):
+    def __init__(self, channels: int, width: int, heads: int, make: Any = nn):
         super().__init__()
         self.heads = heads
-        self.linear = nn.Linear(width, channels)
-        self.attn = Projections(channels)
-        self.ff = Feed(channels)
-        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.linear = make.Linear(width, channels)
+        self.attn = Projections(channels, make)
+        self.ff = Feed(channels, make)
+        self.norm1, self.norm2 = make.LayerNorm(channels), make.LayerNorm(channels)
         self.alpha_attn, self.alpha_dense = (nn.Parameter(torch.zeros(())) for _ in range(2))
 
     def subjects(self, tokens: torch.Tensor) -> KeysValues:
@@ -86,16 +87,16 @@ class Layer(nn.Module):
             for project, shown in ((self.attn.to_k, subjects.keys), (self.attn.to_v, subjects.values))
         )
         seen = self.attn.to_out[0](attend(self.attn.to_q(own), keys, values, self.heads))
-        x = x + beta * self.alpha_attn.tanh() * seen
-        return x + beta * self.alpha_dense.tanh() * self.ff(self.norm2(x))
+        x = x + beta * self.alpha_attn.tanh().to(x) * seen
+        return x + beta * self.alpha_dense.tanh().to(x) * self.ff(self.norm2(x))
 
 
 class Texts(nn.Module):
     """The keys and values of a block's cross-attention as they were trained beside the layers. context: channels of a text."""
 
-    def __init__(self, channels: int, context: int):
+    def __init__(self, channels: int, context: int, make):
         super().__init__()
-        self.to_k, self.to_v = (nn.Linear(context, channels, bias=False) for _ in range(2))
+        self.to_k, self.to_v = (make.Linear(context, channels, bias=False) for _ in range(2))
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,14 @@ class Networks(nn.Module):
     """All that a file of Subject-Diffusion brings for a UNet and its prompts, but the text encoder itself.
 
     mlp: of each text encoder what turns a CLS embedding into a word's. conv_in: the UNet's first convolution with the location
-    channel.
+    channel. make: what makes layers, torch.nn or a namespace like it whose layers take inputs of any dtype.
     """
 
-    def __init__(self, sizes: Sizes):
+    def __init__(self, sizes: Sizes, make: Any = nn):
         super().__init__()
         self.sizes = sizes
-        self.mlp = nn.ModuleDict({name: Perceptron(sizes.cls, width, width) for name, width in sizes.words.items()})
-        self.proj = Grounding(sizes.patch, sizes.tokens, sizes.patches)
-        self.layers = nn.ModuleList([Layer(channels, sizes.tokens, heads) for channels, heads in sizes.layers])
-        self.attn2 = nn.ModuleList([Texts(channels, sizes.context) for channels, _ in sizes.layers])
-        self.conv_in = nn.Conv2d(LATENT + 1, sizes.first, 3, padding=1)
+        self.mlp = nn.ModuleDict({name: Perceptron(sizes.cls, width, width, make) for name, width in sizes.words.items()})
+        self.proj = Grounding(sizes.patch, sizes.tokens, sizes.patches, make)
+        self.layers = nn.ModuleList([Layer(channels, sizes.tokens, heads, make) for channels, heads in sizes.layers])
+        self.attn2 = nn.ModuleList([Texts(channels, sizes.context, make) for channels, _ in sizes.layers])
+        self.conv_in = make.Conv2d(LATENT + 1, sizes.first, 3, padding=1)

@@ -5,6 +5,8 @@ The forms and names of parameters are those of the authors' files; where their c
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -27,11 +29,11 @@ def box_code(boxes: torch.Tensor) -> torch.Tensor:
 class Perceptron(nn.Module):
     """A norm, two linear layers and a GELU between them: the authors' `mlp` and the part `linears_image` of their `proj`."""
 
-    def __init__(self, width: int, inner: int, out: int):
+    def __init__(self, width: int, inner: int, out: int, make: Any = nn):
         super().__init__()
-        self.layernorm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, out)
+        self.layernorm = make.LayerNorm(width)
+        self.fc1 = make.Linear(width, inner)
+        self.fc2 = make.Linear(inner, out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., width] to [..., out]; for the CLS embedding of a subject, the row that stands at its placeholder."""
@@ -44,10 +46,10 @@ class Grounding(nn.Module):
     patch: channels of a patch token. width: of what comes out.
     """
 
-    def __init__(self, patch: int, width: int, patches: int = PATCHES):
+    def __init__(self, patch: int, width: int, patches: int = PATCHES, make: Any = nn):
         super().__init__()
         code = 2 * 4 * FREQUENCIES
-        self.linears_image = Perceptron(patch + code, width, width)
+        self.linears_image = Perceptron(patch + code, width, width, make)
         self.null_image_feature = nn.Parameter(torch.zeros(1, 1, patches, patch))
         self.null_position_feature = nn.Parameter(torch.zeros(1, 1, patches, code))
 

@@ -17,7 +17,7 @@ import comfy.model_management
 import torch
 import torch.nn.functional as F
 
-from ...host import attention
+from ...host import attention, unet
 from .. import coupling, places, prompts, settings
 from ..layout import Layout
 from ..places import Words
@@ -87,15 +87,6 @@ class SetCall:
     words: tuple[Words | None, ...] = ()
     heats: list[torch.Tensor] = field(default_factory=list)
     take: Take | None = None
-
-    def level(self, extra_options: dict) -> str:
-        """The resolution of this layer as a share of the latent's, one of LEVELS."""
-        size, layer = extra_options["original_shape"][-2:], extra_options["activations_shape"][-2:]
-        for level in settings.LEVELS[:-1]:
-            if list(size) == list(layer):
-                return level
-            size = [-(-length // 2) for length in size]  # the UNet rounds up when it halves
-        return settings.LEVELS[-1]
 
     def weigh(self, height: int, width: int, mass: torch.Tensor) -> None:
         """At a layer of ``height`` x ``width`` tokens: keep how much chunks attend to references, [chunks * S * M, L]."""
@@ -182,7 +173,7 @@ def _everywhere(found: dict, blocks: Iterable[tuple[str, int]], wrap: Callable) 
 def _enter(n, k, v, extra_options):
     """A function for `attn1_patch`: self-attention of a layer begins."""
     call = extra_options[KEY]
-    if call.level(extra_options) in call.levels:
+    if settings.LEVELS[unet.halvings(extra_options)] in call.levels:
         call.waiting.add(_layer(extra_options))
     return n, k, v
 
@@ -192,7 +183,7 @@ def _couple(q, k, v, extra_options, previous=None):
     """A function for `attn1_replace`. previous: the replacement found in its place, used as the kernel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
     call = extra_options[KEY]
-    wanted = call.level(extra_options) in call.levels
+    wanted = settings.LEVELS[unet.halvings(extra_options)] in call.levels
     if _records(previous):
         out = previous(q, k, v, {**extra_options, "cond_or_uncond": list(call.terms)})
         if not wanted:
@@ -277,7 +268,7 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
         if view.share == 1:
             weigh = partial(call.weigh, *extra_options["activations_shape"][-2:])
         if call.take is not None and previous is None:
-            where = call.level(extra_options), tuple(extra_options["activations_shape"][-2:]), range(start, start + chunks)
+            where = settings.LEVELS[unet.halvings(extra_options)], tuple(extra_options["activations_shape"][-2:]), range(start, start + chunks)
             kept = None if page is None else page.read(_layer(extra_options), q)
             call.take.note(*where, *part[:2], heads, view, shown, kept)
         if page is not None and layout.pictures:
@@ -299,7 +290,7 @@ def _shown(call: SetCall, extra_options: dict, device: torch.device, previous) -
     if call.sharing is None:
         return EVERYTHING
     height, width = extra_options["activations_shape"][-2:]
-    shown = call.sharing.at(height, width, device, call.strengths.get(call.level(extra_options), 1.0))
+    shown = call.sharing.at(height, width, device, call.strengths.get(settings.LEVELS[unet.halvings(extra_options)], 1.0))
     return shown if previous is None else _replaceable(shown, call.sharing)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Callable, Iterable
 
 import comfy.conds
@@ -51,9 +50,9 @@ def tag(
 
     result = {name: tagged(name, mode != guidance.TEXT_ONLY and name in chunk_tags.NULL_TERMS) for name in conds}
     if mode == guidance.TEXT_FIRST:
-        result[PARTIAL] = [_beside(cond, "positive") for cond in tagged("positive", True)]
+        result[PARTIAL] = [chunk_tags.beside(cond, "positive") for cond in tagged("positive", True)]
     if mode == guidance.IMAGE_FIRST:
-        result[PARTIAL] = [_beside(cond, "negative") for cond in tagged("negative", False)]
+        result[PARTIAL] = [chunk_tags.beside(cond, "negative") for cond in tagged("negative", False)]
     return result
 
 
@@ -127,11 +126,6 @@ def _for_controlnets(conds: dict[str, list[dict]]) -> dict[str, list[dict]]:
 
 def _listed(lengths: Iterable[int]) -> str:
     return ", ".join(str(length) for length in sorted(set(lengths)))
-
-
-def _beside(cond: dict, prompt_type: str) -> dict:
-    """A copy that the host can tell apart; it names conditioning after its key in the guider unless told."""
-    return {"prompt_type": prompt_type, **cond, "uuid": uuid.uuid4()}
 
 
 def null_chunks(rows: torch.Tensor | None, given: int, layout: Layout) -> list[bool]:
