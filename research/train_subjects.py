@@ -295,7 +295,7 @@ def given(text, networks: adapters.Networks, recipe: Recipe, texts: Texts, batch
         words = networks.mlp["l"](batch.cls.to(device)) if recipe.cls else None
         states = text_states(text, tokens.to(device), places.to(device), words)
         shown = networks.proj(batch.patches.to(device).float(), batch.boxes.to(device) if recipe.boxes else None)
-        absent = networks.proj.absent(SLOTS - batch.cls.shape[1])
+        absent = networks.proj.absent(SLOTS - batch.cls.shape[1], shown)
         shown = torch.cat((shown, absent.expand(len(shown), -1, -1)), dim=1)
         present = ~((chance >= NO_SUBJECTS[0]) & (chance < NO_SUBJECTS[1]))
         shown = shown * present.to(shown)[:, None, None]

@@ -37,5 +37,5 @@ def tagged(entry: dict, key: str, value: Any) -> dict:
 
 
 def beside(entry: dict, prompt_type: str) -> dict:
-    """A copy of a conditioning entry that the host can tell apart; it names conditioning after its key in the guider unless told."""
+    """A copy of an entry that the host can tell apart; it names conditioning after its key in the guider unless told."""
     return {"prompt_type": prompt_type, **entry, "uuid": uuid.uuid4()}

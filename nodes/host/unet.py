@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
+
 def halvings(extra_options: dict) -> int:
-    """How often the latents' sides were halved to those of an attention layer: 0, 1, 2, or 3 and more. extra_options: the host's."""
+    """How often the latents' sides were halved to those of a layer: 0, 1, 2, or 3 and more. extra_options: the host's."""
     size, layer = list(extra_options["original_shape"][-2:]), list(extra_options["activations_shape"][-2:])
     for count in range(3):
         if size == layer:

@@ -65,7 +65,7 @@ class Grounding(nn.Module):
             places = box_code(boxes)[..., None, :].expand(*patches.shape[:-1], -1)
         return self.linears_image(torch.cat([patches, places.to(patches)], dim=-1)).flatten(-3, -2)
 
-    def absent(self, count: int) -> torch.Tensor:
-        """Tokens [count * P, width] of ``count`` subjects that are not there."""
+    def absent(self, count: int, like: torch.Tensor) -> torch.Tensor:
+        """Tokens [count * P, width] of ``count`` subjects that are not there, where ``like`` is."""
         null = torch.cat([self.null_image_feature, self.null_position_feature], dim=-1)
-        return self.linears_image(null[0, 0]).repeat(count, 1)
+        return self.linears_image(null[0, 0].to(like)).repeat(count, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,7 +14,41 @@ SIDES = (0.3, 3.0)
 COVERED = 0.8
 """Overlap over union above which two boxes are one place to those rules."""
 
+TRIES = 200
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Anywhere:
+    """A place that a seed chooses, once the picture's shape and the other places are known."""
+
+    seed: int
+
+
+def placed(places: Sequence[Box | Anywhere], aspect: float) -> tuple[Box, ...]:
+    """A box for each place, checked. aspect: of the picture, width over height.
+
+    Of the boxes that a seed draws in a row, the first that covers no earlier box counts, else the one that covers least.
+    """
+    given = [place for place in places if not isinstance(place, Anywhere)]
+    check(given)
+    boxes: list[Box] = []
+    for number, place in enumerate(places):
+        if not isinstance(place, Anywhere):
+            boxes.append(place)
+            continue
+        others = [*boxes, *(other for other in places[number:] if not isinstance(other, Anywhere))]
+        generator = torch.Generator().manual_seed(place.seed)
+        drawn = (anywhere(generator, aspect) for _ in range(TRIES))
+        covered, box = 2.0, boxes[-1] if boxes else (0.0, 0.0, 1.0, 1.0)
+        for one in drawn:
+            most = max((overlap(one, other) for other in others), default=0.0)
+            if most < covered:
+                covered, box = most, one
+            if not most:
+                break
+        boxes.append(box)
+    return tuple(boxes)
 
 
 def check(boxes: Sequence[Box]) -> None:

@@ -38,6 +38,6 @@ def test_tokens_know_their_own_box_and_no_other():
 
 def test_without_boxes_positions_are_null_and_absent_subjects_are_null_altogether():
     built = grounding()
-    nobody = built.absent(2)
+    nobody = built.absent(2, torch.zeros(1))
     assert nobody.shape == (8, 12) and torch.equal(nobody[:4], nobody[4:])
     assert gap(built(built.null_image_feature[0], None), nobody[:4]) < ROUNDING

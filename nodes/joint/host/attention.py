@@ -163,6 +163,11 @@ class SetCall:
             )
 
 
+def level(extra_options: dict) -> str:
+    """The resolution of a layer as a share of the latent's, one of LEVELS. extra_options: the host's."""
+    return settings.LEVELS[unet.halvings(extra_options)]
+
+
 def _everywhere(found: dict, blocks: Iterable[tuple[str, int]], wrap: Callable) -> dict:
     """Replacements of one kind for all layers of ``blocks``. found: those of other nodes, by block or by layer."""
     return {**{block: wrap for block in blocks}, **{key: partial(wrap, previous=previous) for key, previous in found.items()}}
@@ -173,7 +178,7 @@ def _everywhere(found: dict, blocks: Iterable[tuple[str, int]], wrap: Callable) 
 def _enter(n, k, v, extra_options):
     """A function for `attn1_patch`: self-attention of a layer begins."""
     call = extra_options[KEY]
-    if settings.LEVELS[unet.halvings(extra_options)] in call.levels:
+    if level(extra_options) in call.levels:
         call.waiting.add(_layer(extra_options))
     return n, k, v
 
@@ -183,7 +188,7 @@ def _couple(q, k, v, extra_options, previous=None):
     """A function for `attn1_replace`. previous: the replacement found in its place, used as the kernel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
     call = extra_options[KEY]
-    wanted = settings.LEVELS[unet.halvings(extra_options)] in call.levels
+    wanted = level(extra_options) in call.levels
     if _records(previous):
         out = previous(q, k, v, {**extra_options, "cond_or_uncond": list(call.terms)})
         if not wanted:
@@ -268,7 +273,11 @@ def _attend(call: SetCall, q, k, v, extra_options: dict, previous) -> torch.Tens
         if view.share == 1:
             weigh = partial(call.weigh, *extra_options["activations_shape"][-2:])
         if call.take is not None and previous is None:
-            where = settings.LEVELS[unet.halvings(extra_options)], tuple(extra_options["activations_shape"][-2:]), range(start, start + chunks)
+            where = (
+                level(extra_options),
+                tuple(extra_options["activations_shape"][-2:]),
+                range(start, start + chunks),
+            )
             kept = None if page is None else page.read(_layer(extra_options), q)
             call.take.note(*where, *part[:2], heads, view, shown, kept)
         if page is not None and layout.pictures:
@@ -290,7 +299,7 @@ def _shown(call: SetCall, extra_options: dict, device: torch.device, previous) -
     if call.sharing is None:
         return EVERYTHING
     height, width = extra_options["activations_shape"][-2:]
-    shown = call.sharing.at(height, width, device, call.strengths.get(settings.LEVELS[unet.halvings(extra_options)], 1.0))
+    shown = call.sharing.at(height, width, device, call.strengths.get(level(extra_options), 1.0))
     return shown if previous is None else _replaceable(shown, call.sharing)
 
 

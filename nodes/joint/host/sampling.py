@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...host import unet
+from ...host import exclusive, unet
 from .. import guidance, settings, sharing
 from ..coupling import View
 from ..layout import JointSet, Layout
@@ -92,8 +92,7 @@ class JointSampling:
 
     def install(self, model):
         """A clone of the ModelPatcher ``model`` that samples this joint set; the one given stays as it was."""
-        if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
-            raise ValueError("JeDi: the model already went through a JeDi node. Connect the model from before that node.")
+        exclusive.refuse_others(model, "JeDi")
         hooks = replace(self, blocks=tuple(unet.attention_blocks(model, "JeDi")))
         model = model.clone()
         model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, hooks.outer_sample)

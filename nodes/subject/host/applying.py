@@ -1,0 +1,55 @@
+"""The callable layer: encode a subject, and put subjects on a model."""
+
+from __future__ import annotations
+
+import torch
+
+from ...host import exclusive, unet
+from ..adapter import LATENT
+from ..chain import Subject, Subjects
+from ..settings import Settings
+from ..where import Anywhere, Box
+from . import cutting
+from .sampling import SubjectSampling
+
+
+def encode(adapter, picture: torch.Tensor, mask: torch.Tensor | None, name: str, place: Box | Anywhere | None) -> tuple:
+    """A Subject of a picture [H, W, 3], and its cut-out [S, S, 3]. mask: [H, W] in 0..1; None takes the whole picture.
+
+    place: None puts it where it stands in its own picture. Raises ValueError for an empty mask.
+    """
+    covering = torch.ones(picture.shape[:2]) if mask is None else mask
+    shown = cutting.cut_out(picture, covering)
+    cls, patches = adapter.encode(shown)
+    return Subject(name.strip(), cls, patches, place or cutting.box_of(covering)), shown
+
+
+def apply(model, subjects: Subjects, settings: Settings):
+    """A clone of the ModelPatcher ``model`` that paints ``subjects``; the one given stays as it was.
+
+    Raises ValueError where the adapter does not fit the model, or a node before it cannot share the model.
+    """
+    if not subjects.each:
+        raise ValueError("Apply Subjects: `subjects` is empty, but needs one or more. Connect Subject.")
+    check_fits(model, subjects.adapter)
+    exclusive.refuse_others(model, "Apply Subjects")
+    return SubjectSampling(subjects, settings).install(model)
+
+
+def check_fits(model, adapter) -> None:
+    """Raise ValueError unless an adapter's layers are those of the ModelPatcher ``model``."""
+    blocks = [block for _, one in unet.transformers(model, "Apply Subjects") for block in one.transformer_blocks]
+    network, sizes = model.model.diffusion_model, adapter.about.sizes
+    if network.in_channels != LATENT:
+        raise ValueError(
+            f"Apply Subjects: the model takes {network.in_channels} channels, but needs {LATENT}: subjects bring a channel of "
+            "their own for their places. Load a checkpoint that is neither for inpainting nor a joint-image model."
+        )
+    own = tuple((block.attn1.to_q.out_features, block.n_heads) for block in blocks)
+    context = blocks[0].attn2.to_k.in_features
+    if (own, context) != (sizes.layers, sizes.context):
+        raise ValueError(
+            f"Apply Subjects: the adapter is for {adapter.about.base}, with {len(sizes.layers)} attention blocks and texts of "
+            f"{sizes.context} channels, but this one has {len(own)} and {context}. Load the checkpoint that the adapter is "
+            "for, or an adapter for this one."
+        )
