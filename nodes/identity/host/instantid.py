@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import node_helpers
 import torch
 
 from ...host import inputs
+from ...host.speaking import said_by
 from .. import faces, keypoints, recognising
 from . import applying, files
 
@@ -75,7 +74,7 @@ def drawn(node: str, analysis, pictures: torch.Tensor, name: str) -> torch.Tenso
 
 def on_model(node: str, model, embeds: FaceEmbeds, strength: float, window: Window):
     """A clone of the ModelPatcher ``model`` with the person on it, as `Apply Identity` gives it."""
-    with _speaking(node):
+    with said_by(node, PARTS):
         return applying.add_to_model(model, embeds.adapter, embeds.person, strength, window.start, window.end, window.mask)
 
 
@@ -93,23 +92,10 @@ def on_conditioning(
 
     hint: keypoint pictures [B, H, W, 3]. With a mask, all of ``positive`` counts there only, as after Conditioning (Set Mask).
     """
-    with _speaking(node):
+    with said_by(node, PARTS):
         how = strength, window.start, window.end
         positive, negative = applying.add_control(positive, negative, control_net, embeds.adapter, embeds.person, hint, *how)
         if window.mask is not None:
             mask = inputs.acting_mask(window.mask, f"{node}: `mask`")
             positive = node_helpers.conditioning_set_values(positive, {"mask": mask, "set_area_to_bounds": False})
         return [positive, negative]
-
-
-@contextmanager
-def _speaking(node: str) -> Iterator[None]:
-    """What a part of ours says, said by this node."""
-    try:
-        yield
-    except ValueError as problem:
-        said = str(problem)
-        speaker = next((part for part in PARTS if said.startswith(f"{part}: ")), None)
-        if speaker is None:
-            raise
-        raise ValueError(node + said[len(speaker) :]) from problem

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+
+from ...host.speaking import said_by
 
 NODE = "Compose Scene"
 PARTS = ("Find Concepts", "Concept Masks", "Identity ControlNet", "Concept Scene", "Joint Set", "JeDi")
@@ -28,17 +29,12 @@ REMEDIES = {
 """What they advise that this node does not have, and what it has instead."""
 
 
-@contextmanager
-def as_compose_scene(about: str = "") -> Iterator[None]:
+def as_compose_scene(about: str = "") -> AbstractContextManager[None]:
     """What a part of the long graph refuses inside is refused by this node. about: which concept it is about, if one."""
-    try:
-        yield
-    except ValueError as problem:
-        said = str(problem)
-        speaker = next((part for part in (*PARTS, NODE) if said.startswith(f"{part}: ")), None)
-        if speaker is None:
-            raise
-        said = said[len(speaker) + 2 :]
-        for theirs, ours in REMEDIES.items():
-            said = re.sub(theirs, ours, said)
-        raise ValueError(f"{NODE}: {about}{said}") from problem
+    return said_by(NODE, (*PARTS, NODE), lambda said: about + _remedied(said))
+
+
+def _remedied(said: str) -> str:
+    for theirs, ours in REMEDIES.items():
+        said = re.sub(theirs, ours, said)
+    return said
