@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ...host import inputs, sockets
@@ -55,26 +57,42 @@ def _conditioning_outputs() -> list:
     ]
 
 
-def _apply_schema(node_id: str, display_name: str, instead: str, widgets: list) -> io.Schema:
+def _schema(node: Any, node_id: str, inputs: list, outputs: list, instead: str = "Apply Identity") -> io.Schema:
+    """node: has a NAME, which is theirs. instead: our node for new graphs."""
     return io.Schema(
         node_id=node_id,
-        display_name=display_name,
+        display_name=node.NAME,
         category=CATEGORY,
         is_deprecated=True,
-        description=f"Takes the place of ComfyUI_InstantID's {instead} in its graphs. For new graphs: Apply Identity.",
-        inputs=[
-            *_person_inputs(),
-            io.ControlNet.Input("control_net", tooltip="InstantID's ControlNet."),
-            io.Image.Input("image", tooltip="Pictures of one person; of each the largest face counts."),
-            io.Model.Input("model", tooltip="A Stable Diffusion XL model."),
-            io.Conditioning.Input("positive", tooltip="The prompt."),
-            io.Conditioning.Input("negative", tooltip="What to steer away from."),
-            *widgets,
-            _keypoints(),
-            _mask(),
-        ],
-        outputs=[io.Model.Output(tooltip="For the sampler."), *_conditioning_outputs()],
+        description=f"Takes the place of ComfyUI_InstantID's {node.NAME} in its graphs. For new graphs: {instead}.",
+        inputs=inputs,
+        outputs=outputs,
     )
+
+
+class _Replacing(io.ComfyNode):
+    """A node with a window."""
+
+    NAME = ""
+
+    @classmethod
+    def validate_inputs(cls, start_at, end_at):
+        return inputs.window_or_problem(cls.NAME, "start_at", start_at, "end_at", end_at)
+
+
+def _apply_schema(node: type[_Replacing], node_id: str, widgets: list) -> io.Schema:
+    given = [
+        *_person_inputs(),
+        io.ControlNet.Input("control_net", tooltip="InstantID's ControlNet."),
+        io.Image.Input("image", tooltip="Pictures of one person; of each the largest face counts."),
+        io.Model.Input("model", tooltip="A Stable Diffusion XL model."),
+        io.Conditioning.Input("positive", tooltip="The prompt."),
+        io.Conditioning.Input("negative", tooltip="What to steer away from."),
+        *widgets,
+        _keypoints(),
+        _mask(),
+    ]
+    return _schema(node, node_id, given, [io.Model.Output(tooltip="For the sampler."), *_conditioning_outputs()])
 
 
 def _apply(
@@ -87,7 +105,7 @@ def _apply(
     return io.NodeOutput(model, *pair)
 
 
-class ApplyInstantID(io.ComfyNode):
+class ApplyInstantID(_Replacing):
     NAME = "Apply InstantID"
     NOISE = 0.35
     """Theirs has no widget for it."""
@@ -95,11 +113,7 @@ class ApplyInstantID(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         widgets = [_strength("weight", 0.8, 5.0, "the person, and the ControlNet,"), *_window_inputs()]
-        return _apply_schema("IdentityApplyInstantID", cls.NAME, cls.NAME, widgets)
-
-    @classmethod
-    def validate_inputs(cls, start_at, end_at):
-        return inputs.window_or_problem(cls.NAME, "start_at", start_at, "end_at", end_at)
+        return _apply_schema(cls, "IdentityApplyInstantID", widgets)
 
     @classmethod
     @inputs.checked
@@ -113,7 +127,7 @@ class ApplyInstantID(io.ComfyNode):
         )  # fmt: skip
 
 
-class ApplyInstantIDAdvanced(io.ComfyNode):
+class ApplyInstantIDAdvanced(_Replacing):
     NAME = "Apply InstantID Advanced"
 
     @classmethod
@@ -130,11 +144,7 @@ class ApplyInstantIDAdvanced(io.ComfyNode):
                 tooltip="How several pictures become one person. concat works for one picture only.",
             ),
         ]
-        return _apply_schema("IdentityApplyInstantIDAdvanced", cls.NAME, cls.NAME, widgets)
-
-    @classmethod
-    def validate_inputs(cls, start_at, end_at):
-        return inputs.window_or_problem(cls.NAME, "start_at", start_at, "end_at", end_at)
+        return _apply_schema(cls, "IdentityApplyInstantIDAdvanced", widgets)
 
     @classmethod
     @inputs.checked
@@ -155,18 +165,12 @@ class FaceKeypointsPreprocessor(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IdentityInstantIDKeypoints",
-            display_name=cls.NAME,
-            category=CATEGORY,
-            is_deprecated=True,
-            description=f"Takes the place of ComfyUI_InstantID's {cls.NAME} in its graphs. For new graphs: Face Keypoints.",
-            inputs=[
-                sockets.FaceAnalysis.Input("faceanalysis", tooltip="From Load Face Analysis."),
-                io.Image.Input("image", tooltip="Pictures with a face; one is drawn for each, the largest."),
-            ],
-            outputs=[io.Image.Output(tooltip="As large as the pictures: five points on black.")],
-        )
+        given = [
+            sockets.FaceAnalysis.Input("faceanalysis", tooltip="From Load Face Analysis."),
+            io.Image.Input("image", tooltip="Pictures with a face; one is drawn for each, the largest."),
+        ]
+        outputs = [io.Image.Output(tooltip="As large as the pictures: five points on black.")]
+        return _schema(cls, "IdentityInstantIDKeypoints", given, outputs, "Face Keypoints")
 
     @classmethod
     @inputs.checked
@@ -174,74 +178,51 @@ class FaceKeypointsPreprocessor(io.ComfyNode):
         return io.NodeOutput(theirs.drawn(cls.NAME, faceanalysis, image, "picture"))
 
 
-class InstantIDPatchAttention(io.ComfyNode):
+class InstantIDPatchAttention(_Replacing):
     NAME = "InstantID Patch Attention"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IdentityInstantIDAttention",
-            display_name=cls.NAME,
-            category=CATEGORY,
-            is_deprecated=True,
-            description=f"Takes the place of ComfyUI_InstantID's {cls.NAME} in its graphs. For new graphs: Apply Identity.",
-            inputs=[
-                *_person_inputs(),
-                io.Image.Input("image", tooltip="Pictures of one person; of each the largest face counts."),
-                io.Model.Input("model", tooltip="A Stable Diffusion XL model."),
-                _strength("weight", 1.0, 3.0, "the person", least=-1.0),
-                *_window_inputs(),
-                _noise(0.0),
-                io.Mask.Input("mask", optional=True, tooltip="White where the person acts. None: everywhere."),
-            ],
-            outputs=[
-                io.Model.Output(tooltip="For the sampler."),
-                sockets.FaceEmbeds.Output(display_name="face_embeds", tooltip="The person, for InstantID Apply ControlNet."),
-            ],
-        )
-
-    @classmethod
-    def validate_inputs(cls, start_at, end_at):
-        return inputs.window_or_problem(cls.NAME, "start_at", start_at, "end_at", end_at)
+        given = [
+            *_person_inputs(),
+            io.Image.Input("image", tooltip="Pictures of one person; of each the largest face counts."),
+            io.Model.Input("model", tooltip="A Stable Diffusion XL model."),
+            _strength("weight", 1.0, 3.0, "the person", least=-1.0),
+            *_window_inputs(),
+            _noise(0.0),
+            io.Mask.Input("mask", optional=True, tooltip="White where the person acts. None: everywhere."),
+        ]
+        outputs = [
+            io.Model.Output(tooltip="For the sampler."),
+            sockets.FaceEmbeds.Output(display_name="face_embeds", tooltip="The person, for InstantID Apply ControlNet."),
+        ]
+        return _schema(cls, "IdentityInstantIDAttention", given, outputs)
 
     @classmethod
     @inputs.checked
     def execute(cls, instantid, insightface, image, model, weight, start_at, end_at, noise, mask=None) -> io.NodeOutput:
-        return _patch(cls.NAME, instantid, insightface, image, model, weight, theirs.Window(start_at, end_at, mask), noise)
+        embeds = theirs.FaceEmbeds(instantid, theirs.recognise(cls.NAME, insightface, image, noise))
+        window = theirs.Window(start_at, end_at, mask)
+        return io.NodeOutput(theirs.on_model(cls.NAME, model, embeds, weight, window), embeds)
 
 
-def _patch(node, adapter, analysis, image, model, weight, window, noise) -> io.NodeOutput:
-    embeds = theirs.FaceEmbeds(adapter, theirs.recognise(node, analysis, image, noise))
-    return io.NodeOutput(theirs.on_model(node, model, embeds, weight, window), embeds)
-
-
-class InstantIDApplyControlNet(io.ComfyNode):
+class InstantIDApplyControlNet(_Replacing):
     NAME = "InstantID Apply ControlNet"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IdentityInstantIDControlNet",
-            display_name=cls.NAME,
-            category=CATEGORY,
-            is_deprecated=True,
-            description=f"Takes the place of ComfyUI_InstantID's {cls.NAME} in its graphs. For new graphs: Identity ControlNet.",
-            inputs=[
-                sockets.FaceEmbeds.Input("face_embeds", tooltip="From InstantID Patch Attention."),
-                io.ControlNet.Input("control_net", tooltip="InstantID's ControlNet."),
-                io.Image.Input("image_kps", tooltip="Drawn keypoints, from Face Keypoints."),
-                io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="What to steer away from."),
-                _strength("strength", 1.0, 10.0, "the ControlNet"),
-                *_window_inputs(),
-                _mask(),
-            ],
-            outputs=_conditioning_outputs(),
-        )
-
-    @classmethod
-    def validate_inputs(cls, start_at, end_at):
-        return inputs.window_or_problem(cls.NAME, "start_at", start_at, "end_at", end_at)
+        given = [
+            sockets.FaceEmbeds.Input("face_embeds", tooltip="From InstantID Patch Attention."),
+            io.ControlNet.Input("control_net", tooltip="InstantID's ControlNet."),
+            io.Image.Input("image_kps", tooltip="Drawn keypoints, from Face Keypoints."),
+            io.Conditioning.Input("positive", tooltip="The prompt."),
+            io.Conditioning.Input("negative", tooltip="What to steer away from."),
+            _strength("strength", 1.0, 10.0, "the ControlNet"),
+            *_window_inputs(),
+            _mask(),
+        ]
+        outputs = _conditioning_outputs()
+        return _schema(cls, "IdentityInstantIDControlNet", given, outputs, "Identity ControlNet")
 
     @classmethod
     @inputs.checked
