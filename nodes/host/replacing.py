@@ -14,12 +14,16 @@ from comfy_api.latest import ComfyAPI, io
 
 import nodes
 
+_registered: dict[str, io.NodeReplace] = {}
+"""What `register` was given, by the node that is replaced."""
+
 
 async def register(replacements: Sequence[io.NodeReplace]) -> None:
     """Tell the host what replaces what, when all packs are loaded, and only where the replaced node is not installed."""
     running = getattr(server.PromptServer, "instance", None)
     if running is None:  # a test or a tool that loads the pack
         return
+    _registered.update({one.old_node_id: one for one in replacements})
 
     async def all_packs_are_loaded(_=None) -> None:
         for one in replacements:
@@ -30,17 +34,19 @@ async def register(replacements: Sequence[io.NodeReplace]) -> None:
         await all_packs_are_loaded()
     else:
         running.app.on_startup.append(all_packs_are_loaded)
-    running.add_on_prompt_handler(lambda request: completed(request, replacements))
+    running.add_on_prompt_handler(completed)
 
 
-def completed(request: dict[str, Any], replacements: Sequence[io.NodeReplace]) -> dict[str, Any]:
-    """A request to run a prompt, with None for inputs of replaced nodes that it leaves out. What is none is the host's to say."""
-    known = {one.old_node_id: one for one in replacements}
+def completed(request: dict[str, Any]) -> dict[str, Any]:
+    """A request to run a prompt, with None for inputs that it leaves out of nodes that were registered, where those are replaced.
+
+    What is no such request comes back as it is: the host says what is wrong with it.
+    """
     prompt = request.get("prompt") if isinstance(request, dict) else None
     for node in prompt.values() if isinstance(prompt, dict) else ():
         if not isinstance(node, dict) or not isinstance(node.get("inputs"), dict):
             continue
-        one = known.get(node.get("class_type"))
+        one = _registered.get(node.get("class_type", ""))
         if one is None or _installed(one.old_node_id):
             continue
         node.setdefault("_meta", {})

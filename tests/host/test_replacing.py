@@ -126,7 +126,7 @@ def test_what_is_left_out_and_needed_is_for_the_host_to_say(host):
     assert set(first["inputs"].values()) == {None}
     assert second == {"class_type": "IdentityFaceAnalysis", "_meta": {}, "inputs": {"files": "any", "device": "auto"}}
     for odd in ({}, {"prompt": None}, {"prompt": {"1": None, "2": {"class_type": []}, "3": {"inputs": 3}}}, None):
-        assert replacing.completed(copy.deepcopy(odd), instantid.replacements()) == odd
+        assert replacing.completed(copy.deepcopy(odd)) == odd
 
 
 def test_nothing_of_a_pack_that_is_installed_is_replaced(host, monkeypatch):

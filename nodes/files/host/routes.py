@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...host import catalogue
+from ...host import catalogue, replacing
 from .. import wanted
 from ..wanted import Need
 from . import downloads, listing
@@ -94,9 +94,9 @@ def _replaced(prompt: dict) -> dict:
     if manager is not None:
         changed = {number: {"_meta": {}, **copy.deepcopy(node)} for number, node in prompt.items()}
         try:
-            manager.apply_replacements(changed)
+            manager.apply_replacements(replacing.completed({"prompt": changed})["prompt"])
             return changed
-        except Exception:  # the host's replacing stops where an optional input is absent; the graph is checked as it is
+        except Exception:  # the host stops where another pack's node lacks an optional input; the graph is checked as it is
             logging.debug("Same Subject: nodes could not be replaced", exc_info=True)
     return prompt
 

@@ -7,13 +7,18 @@ import hashlib
 import io
 import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
+import server
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from app.node_replace_manager import NodeReplaceManager
+from comfy_api.latest import io as schemas
 from same_subject.nodes.files import transfer
 from same_subject.nodes.files.host import downloads, routes
-from same_subject.nodes.host import catalogue
+from same_subject.nodes.host import catalogue, replacing
+from same_subject.nodes.identity.instantid import nodes as instantid
 from same_subject.tests.files import publisher as publishers
 
 MODEL = b"weights" * 1000
@@ -209,10 +214,6 @@ def test_only_names_that_the_graph_needs_and_the_list_has_are_downloaded(models,
 
 
 def test_a_node_that_the_host_replaces_counts_as_what_takes_its_place(models, publisher, monkeypatch):
-    import server
-    from app.node_replace_manager import NodeReplaceManager
-    from comfy_api.latest import io as schemas
-
     manager = NodeReplaceManager()
     inputs = [{"new_id": "adapter", "old_id": "instantid_file"}, {"new_id": "control_net", "set_value": "none"}]
     manager.register(schemas.NodeReplace("IdentityLoader", "TheirLoader", ["instantid_file"], inputs))
@@ -229,6 +230,24 @@ def test_a_node_that_the_host_replaces_counts_as_what_takes_its_place(models, pu
     (row,), (other,) = asking(act)
     assert (row["name"], row["download"]) == ("ip-adapter.bin", True)
     assert (other["name"], other["kind"]) == ("TheirLoader", "node"), "the host cannot replace that one, nor run it"
+
+
+def test_a_replaced_node_may_lack_what_it_need_not_have(models, publisher, monkeypatch):
+    running = SimpleNamespace(app=web.Application(), node_replace_manager=NodeReplaceManager())
+    running.add_on_prompt_handler = lambda handler: None
+    running.app.on_startup.freeze()
+    monkeypatch.setattr(server.PromptServer, "instance", running, raising=False)
+    graph = {
+        "1": {"class_type": "InstantIDModelLoader", "inputs": {"instantid_file": "ip-adapter.bin"}},
+        "2": {"class_type": "ApplyInstantID", "inputs": {"instantid": ["1", 0], "weight": 0.8}},
+    }
+
+    async def act(asked):
+        await replacing.register(instantid.replacements())
+        return await asked.post("check", prompt=graph)
+
+    status, answer = asking(act)
+    assert (status, [(row["name"], row["kind"]) for row in answer["rows"]]) == (200, [("ip-adapter.bin", "file")])
 
 
 def test_pages_of_other_sites_and_what_is_no_json_are_refused(models, publisher):
