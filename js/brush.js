@@ -1,9 +1,9 @@
 // Concept Masks: the picture with the masks in the colours of their concepts, and a brush that adds to one of them or erases from
 // it. Apply keeps what was painted.
 import { app } from "../../scripts/app.js";
-import { able, address, button, near, OnPicture, register } from "./on_picture.js";
+import { able, button, near, OnPicture, register } from "./on_picture.js";
 import { ADDED, CANVAS, ERASED, loaded, Painting, pixelsOf, upload } from "./painting.js";
-import { element } from "./widgets.js";
+import { address, element } from "./widgets.js";
 
 /** The concept (from 0) that a pixel belongs to with what was painted on each since the run; -1 for the background. */
 function ownerOf(at, numbers, painted) {
@@ -194,9 +194,8 @@ class Brush extends OnPicture {
         const count = painting.strokes.length;
         const file = await painting.file(`concept-${concept + 1}.png`);
         const about = this.about(concept, picture, painting.box);
-        const rest = this.replaced(about).filter((one) => one.concept !== concept + 1 || (one.picture ?? 1) !== picture + 1);
         if (file) about.file = await upload(file);
-        this.keep(file ? this.replaced(about) : rest);
+        this.keep(file ? this.replaced(about) : this.without(about));
         painting.unapplied = painting.strokes.length !== count;
       }
       this.draw();
@@ -215,19 +214,14 @@ class Brush extends OnPicture {
 
   /** Forget what was painted on the chosen concept, before this run, too. */
   clear() {
-    const painting = this.painting();
-    Object.assign(painting, { strokes: [], before: null, unapplied: false });
-    painting.repaint();
+    this.painting().clear();
     const mine = this.entry(this.concept);
-    if (mine) this.keep(this.entries().filter((entry) => JSON.stringify(entry) !== JSON.stringify(mine)));
+    if (mine) this.keep(this.without(mine));
     this.draw();
   }
 
   clearAll() {
-    for (const painting of this.paintings.values()) {
-      Object.assign(painting, { strokes: [], before: null, unapplied: false });
-      painting.repaint();
-    }
+    for (const painting of this.paintings.values()) painting.clear();
     this.keep([]);
     this.draw();
   }

@@ -1,6 +1,6 @@
 // Find Concepts: the picture with every box that was found; a click on one chooses it for its concept.
-import { able, address, button, near, OnPicture, register } from "./on_picture.js";
-import { element } from "./widgets.js";
+import { able, button, near, OnPicture, register } from "./on_picture.js";
+import { address, element } from "./widgets.js";
 
 const STYLES = {
   picture: "display: block; width: 100%; height: 100%; image-rendering: auto",

@@ -1,7 +1,6 @@
 // Show Correspondence: the pictures of the run; a click on a point shows, in the others of its set, what matches it and how well.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { after, element } from "./widgets.js";
+import { address, after, element, isLinked, outputOf, write } from "./widgets.js";
 import { translated } from "./words.js";
 
 const SHOWN = "same_subject_correspondence";
@@ -27,7 +26,6 @@ let words = {
   keys: "Click a point, move it with the arrow keys; Enter takes it to this picture.",
 };
 
-const url = ({ filename, subfolder, type }) => `/view?${new URLSearchParams({ filename, subfolder, type })}`;
 const within = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1000) / 1000;
 
 /** What a run left of all sets: the uint8 tables of nodes/joint/correspondence.py, fetched when a point is in their set. */
@@ -42,7 +40,7 @@ class Tables {
   }
 
   async fetch(file) {
-    const answer = await api.fetchApi(url(file));
+    const answer = await fetch(address(file), { cache: "no-cache" });
     if (!answer.ok) throw new Error(answer.statusText);
     return new Uint8Array(await answer.arrayBuffer());
   }
@@ -86,7 +84,7 @@ class View {
     for (const widget of Object.values(this.widgets)) after(widget, "callback", () => this.draw());
     node.addDOMWidget("view", "same-subject-correspondence", this.box, { serialize: false, getMinHeight: () => 150, getMaxHeight: () => 900 });
     after(node, "onExecuted", (output) => this.take(output));
-    after(node, "onConfigure", () => this.take(app.nodeOutputs?.[node.id]));
+    after(node, "onConfigure", () => this.take(outputOf(node)));
   }
 
   take(output) {
@@ -120,7 +118,7 @@ class View {
       Object.assign(canvas, { width: Math.round(image.naturalWidth * scale), height: Math.round(image.naturalHeight * scale) });
       this.draw();
     };
-    image.src = api.apiURL(url(file));
+    image.src = address(file);
     canvas.onpointerdown = (event) => event.stopPropagation();
     canvas.onclick = (event) => {
       const box = canvas.getBoundingClientRect();
@@ -150,15 +148,11 @@ class View {
   }
 
   get isLinked() {
-    return this.node.inputs?.some((input) => input.widget?.name in this.widgets && input.link != null) ?? false;
+    return isLinked(this.node, ...Object.keys(this.widgets));
   }
 
   choose(row, x, y) {
-    if (this.isLinked) return;
-    const values = { picture: row + 1, x: within(x), y: within(y) };
-    for (const [name, widget] of Object.entries(this.widgets)) widget.value = values[name];
-    for (const [name, widget] of Object.entries(this.widgets)) widget.callback?.(values[name]);
-    this.node.setDirtyCanvas(true, true);
+    if (!this.isLinked) write(this.node, { picture: row + 1, x: within(x), y: within(y) });
   }
 
   async draw() {
@@ -222,7 +216,7 @@ class View {
   }
 }
 
-const views = new WeakMap();
+const views = new Map();
 
 app.registerExtension({
   name: "same-subject.correspondence",
@@ -230,9 +224,11 @@ app.registerExtension({
     words = await translated("correspondence", words);
   },
   nodeCreated(node) {
-    if (node.comfyClass === "JediCorrespondence") views.set(node, new View(node));
+    if (node.comfyClass !== "JediCorrespondence") return;
+    views.set(node, new View(node));
+    after(node, "onRemoved", () => views.delete(node));
   },
   onNodeOutputsUpdated(outputs) {
-    for (const node of app.graph?.nodes ?? []) if (outputs[node.id]?.[SHOWN]) views.get(node)?.take(outputs[node.id]);
+    for (const [node, view] of views) view.take(outputOf(node, outputs));
   },
 });

@@ -2,7 +2,7 @@
 // did to them, as a JSON list in a text widget of the node (nodes/concepts/by_hand.py says what stands in it).
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { after, element } from "./widgets.js";
+import { after, element, isLinked, outputOf, write } from "./widgets.js";
 
 const NEAR = 0.8; // of by_hand.py
 const STYLES = {
@@ -35,11 +35,6 @@ export function able(made, can) {
   return made;
 }
 
-/** The address of a file that the host wrote or keeps: {filename, subfolder, type}. */
-export function address(file) {
-  return api.apiURL(`/view?${new URLSearchParams({ subfolder: "", ...file })}`);
-}
-
 /** How much two boxes [left, top, right, bottom] overlap: intersection over union. */
 function overlap(a, b) {
   const area = ([left, top, right, bottom]) => Math.max(0, right - left) * Math.max(0, bottom - top);
@@ -69,15 +64,14 @@ export class OnPicture {
     after(node, "onRemoved", () => panels.delete(panel));
     after(node, "onAdded", () => panels.add(panel));
     after(node, "onExecuted", (output) => panel.take(output));
-    after(node, "onConfigure", () => setTimeout(() => panel.restore(app.nodeOutputs)));
+    after(node, "onConfigure", () => setTimeout(() => panel.restore()));
     after(this.text, "callback", () => panel.draw());
     this.draw();
   }
 
   /** Show what the last run said, where the frontend kept it: after undo, and in a tab that is shown again. */
   restore(outputs) {
-    const { graph, id } = this.node;
-    this.take(outputs?.[!graph || graph.isRootGraph ? `${id}` : `${graph.id}:${id}`]);
+    this.take(outputOf(this.node, outputs));
     this.draw();
   }
 
@@ -94,9 +88,8 @@ export class OnPicture {
 
   taken() {}
 
-  /** Whether the text comes from another node, so that nothing can be changed here. */
   get linked() {
-    return this.node.inputs?.some((input) => input.widget?.name === this.name && input.link != null) ?? false;
+    return isLinked(this.node, this.name);
   }
 
   /** The entries of a text; none if it is none of ours. */
@@ -120,22 +113,21 @@ export class OnPicture {
     return { ...which, concept: concept + 1, phrase: this.data.phrases[concept], box: box.slice(0, 4) };
   }
 
-  /** Keep entries in the graph, as one step of its undo. */
+  /** Keep entries in the graph. */
   keep(entries) {
-    const value = entries.length ? JSON.stringify(entries) : "";
-    if (value === this.text.value) return;
-    this.node.graph?.beforeChange();
-    this.text.value = value;
-    this.text.callback?.(value);
-    this.node.graph?.afterChange();
-    this.node.setDirtyCanvas?.(true, true);
+    write(this.node, { [this.name]: entries.length ? JSON.stringify(entries) : "" });
+  }
+
+  /** The entries but for those for the same concepts and pictures as these. */
+  without(...these) {
+    const key = (entry) => `${entry.picture ?? 1}/${entry.concept}`;
+    const keys = new Set(these.map(key));
+    return this.entries().filter((entry) => !keys.has(key(entry)));
   }
 
   /** The entries with others in place of those for the same concepts and pictures. */
   replaced(...added) {
-    const key = (entry) => `${entry.picture ?? 1}/${entry.concept}`;
-    const keys = new Set(added.map(key));
-    const all = [...this.entries().filter((entry) => !keys.has(key(entry))), ...added];
+    const all = [...this.without(...added), ...added];
     return all.sort((a, b) => (a.picture ?? 1) - (b.picture ?? 1) || a.concept - b.concept);
   }
 

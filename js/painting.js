@@ -50,6 +50,12 @@ export class Painting {
     for (const stroke of this.strokes) this.paint(stroke);
   }
 
+  /** Forget all that was painted, before the last run, too. */
+  clear() {
+    Object.assign(this, { strokes: [], before: null, unapplied: false });
+    this.repaint();
+  }
+
   get pixels() {
     return this.layer.getImageData(0, 0, this.width, this.height).data;
   }

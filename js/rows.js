@@ -1,7 +1,6 @@
 // Reference Pictures and Joint Set: the pictures of a set after a run, in rows; dragging a row, or Alt and an arrow, changes their order.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { after, element, panel } from "./widgets.js";
+import { address, after, element, isLinked, outputOf, panel, write } from "./widgets.js";
 import { translated } from "./words.js";
 
 const ROWS = "same_subject_rows";
@@ -92,7 +91,6 @@ const KINDS = {
   },
 };
 
-const picked = ({ filename, subfolder, type }) => api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 const key = (row) => JSON.stringify([row.given ?? row.number, row.role, row.text]);
 
 class Rows {
@@ -128,7 +126,7 @@ class Rows {
   }
 
   get isLinked() {
-    return this.node.inputs?.some((input) => input.widget?.name === this.kind.widget && input.link != null) ?? false;
+    return isLinked(this.node, this.kind.widget);
   }
 
   fill() {
@@ -158,8 +156,8 @@ class Rows {
     made.setAttribute("aria-label", `${role}: ${row.text || words.empty}. ${moves ? words.moves : ""}`);
     const frame = element("span", STYLES.picture);
     if (row.picture) {
-      frame.append(element("img", STYLES.image, { src: picked(row.picture), alt: "", draggable: false }));
-      if (row.mask) frame.append(element("img", STYLES.image, { src: picked(row.mask), alt: "", draggable: false, title: words.tinted }));
+      frame.append(element("img", STYLES.image, { src: address(row.picture), alt: "", draggable: false }));
+      if (row.mask) frame.append(element("img", STYLES.image, { src: address(row.mask), alt: "", draggable: false, title: words.tinted }));
     } else frame.textContent = row.number;
     const said = element("div", STYLES.words);
     said.append(element("div", STYLES.role, { textContent: role }), element("div", STYLES.text, { textContent: row.text }));
@@ -233,18 +231,12 @@ class Rows {
   }
 
   write(value) {
-    if (value !== this.widget.value) {
-      app.canvas.emitBeforeChange(); // a step of undo: the frontend notices clicks by itself, not keys in elements of ours
-      this.widget.value = value;
-      this.widget.callback?.(value);
-      app.canvas.emitAfterChange();
-    }
+    write(this.node, { [this.kind.widget]: value });
     this.fill();
   }
 }
 
 const shown = new Map();
-const locator = (node) => (node.graph && node.graph !== node.graph.rootGraph ? `${node.graph.id}:${node.id}` : String(node.id));
 
 app.registerExtension({
   name: "same-subject.rows",
@@ -259,9 +251,9 @@ app.registerExtension({
     after(node, "onRemoved", () => shown.delete(node));
   },
   loadedGraphNode(node) {
-    shown.get(node)?.take(app.nodeOutputs?.[locator(node)]);
+    shown.get(node)?.take(outputOf(node));
   },
   onNodeOutputsUpdated(outputs) {
-    for (const [node, rows] of shown) rows.take(outputs[locator(node)]);
+    for (const [node, rows] of shown) rows.take(outputOf(node, outputs));
   },
 });

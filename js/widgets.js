@@ -1,4 +1,6 @@
 // What the pictures and buttons in our nodes have in common. Text is always set as text, never as HTML.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
 
 /** An element of a kind ("div") with a style (CSS text) and properties. */
 export function element(kind, style, properties) {
@@ -15,6 +17,32 @@ export function after(holder, name, act) {
     act.apply(this, given);
     return result;
   };
+}
+
+/** The address of a file that the host wrote or keeps: {filename, subfolder, type}. */
+export function address({ filename, subfolder = "", type }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** What the last run said of a node, of all that the frontend keeps; undefined if nothing. */
+export function outputOf({ graph, id }, outputs = app.nodeOutputs) {
+  return outputs?.[!graph || graph.isRootGraph ? `${id}` : `${graph.id}:${id}`];
+}
+
+/** Whether the value of any of these widgets of a node comes from another node, so that it cannot be changed here. */
+export function isLinked(node, ...names) {
+  return node.inputs?.some((input) => names.includes(input.widget?.name) && input.link != null) ?? false;
+}
+
+/** Give widgets of a node other values, {name: value}, as one step of undo: the frontend notices clicks by itself, not all keys. */
+export function write(node, values) {
+  const widgets = node.widgets.filter((widget) => widget.name in values);
+  if (widgets.every((widget) => widget.value === values[widget.name])) return;
+  app.canvas.emitBeforeChange();
+  for (const widget of widgets) widget.value = values[widget.name];
+  for (const widget of widgets) widget.callback?.(widget.value);
+  app.canvas.emitAfterChange();
+  node.setDirtyCanvas(true, true);
 }
 
 /** A widget at the end of a node that takes no space until `show(height)`, and none again after `hide()`; up to `most` pixels high. */
