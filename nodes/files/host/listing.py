@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,26 +96,30 @@ def _unlisted_row(need: Need) -> dict[str, Any]:
     return _plain(need) | {"state": FOUND if there else MISSING, "remedy": remedy}
 
 
-def _others(prompt: Mapping, known: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def _others(prompt: Mapping, known: set[tuple[str, str]]) -> Iterable[dict[str, Any]]:
     """What else keeps the graph from running: files that other inputs name and do not offer, nodes that are not installed."""
-    said: dict[tuple[str, str], dict[str, Any]] = {}
+    said: dict[tuple[bool, str], dict[str, Any]] = {}
     for node in prompt.values():
-        kind, title = node["class_type"], wanted.title(node)
-        if _class(kind) is None:
-            row = said.setdefault(("node", kind), _bare(kind, "node", "No pack that is installed has this node."))
-            row["nodes"] = list(dict.fromkeys((*row["nodes"], title)))
-        for name, value in node["inputs"].items():
-            if (kind, name) in known or not isinstance(value, str) or not A_FILE.fullmatch(value):
-                continue
-            options, uploaded = _options(kind, name)
-            if options is None or value in options or (uploaded and _uploaded(value)):
-                continue
-            remedy = f"`{name}` names it, but models.yaml does not list it. Choose another, or ask where the graph comes from."
-            if uploaded:
-                remedy = f"`{name}` names it, but ComfyUI's input folder does not hold it. Choose a picture of yours."
-            row = said.setdefault(("file", value), _bare(value, "picture" if uploaded else "file", remedy))
-            row["nodes"] = list(dict.fromkeys((*row["nodes"], title)))
-    yield from said.values()
+        for row in _lacking(node, known):
+            row = said.setdefault((row["kind"] == "node", row["name"]), row)
+            row["nodes"] = list(dict.fromkeys((*row["nodes"], wanted.title(node))))
+    return said.values()
+
+
+def _lacking(node: Mapping, known: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    kind = node["class_type"]
+    if _class(kind) is None:
+        yield _bare(kind, "node", "No pack that is installed has this node.")
+    for name, value in node["inputs"].items():
+        if (kind, name) in known or not isinstance(value, str) or not A_FILE.fullmatch(value):
+            continue
+        options, uploaded = _options(kind, name)
+        if options is None or value in options or (uploaded and _uploaded(value)):
+            continue
+        remedy = f"`{name}` names it, but models.yaml does not list it. Choose another, or ask where the graph comes from."
+        if uploaded:
+            remedy = f"`{name}` names it, but ComfyUI's input folder does not hold it. Choose a picture of yours."
+        yield _bare(value, "picture" if uploaded else "file", remedy)
 
 
 def _options(kind: str, name: str) -> tuple[Any, bool]:
