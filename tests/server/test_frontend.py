@@ -18,10 +18,7 @@ BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
 OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "SceneToolsLoader"}
 """Nodes that the frontend marks until a user brings the file that they name."""
 
-OPEN = """(async () => {
-  const graph = await (await fetch("/api/workflow_templates/FOLDER/NAME.json")).json();
-  await app.loadGraphData(graph, true, true, "NAME");
-  await new Promise(done => setTimeout(done, 500));
+SHOWN = """(async () => {
   return {
     nodes: app.graph.nodes.map(node => ({
       id: Number(node.id), type: node.type, pos: [...node.pos], size: [...node.size], needed: [...node.computeSize()],
@@ -35,7 +32,8 @@ OPEN = """(async () => {
 
 
 def opened(page, name):
-    return page.evaluate(OPEN.replace("FOLDER", server.FOLDER).replace("NAME", name))
+    opened_graphs.template(page, name)
+    return page.evaluate(SHOWN)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,18 +5,16 @@ import json
 import time
 
 import pytest
-from same_subject.dev import server
+from same_subject.dev.showing import graphs as demo_graphs
 from same_subject.tests.server import graphs
+from same_subject.tests.server import opened as opened_graphs
 
 HOSTILE = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'> a ball"
 CAPTIONS = [HOSTILE, "a box", "a star"]
 PROMPTS = ["one on the beach", "two in the snow", "three {balls|boxes}"]
 ROLES = "text => text.split(' · ')[0]"
 
-OPEN = """(async () => {
-  const name = "Demo - One Toy in New Scenes";
-  const graph = await (await fetch(`/api/workflow_templates/FOLDER/${encodeURIComponent(name)}.json`)).json();
-  await app.loadGraphData(graph, true, true, name);
+PREPARE = """(async () => {
   window.of = type => app.graph.nodes.find(node => node.type == type);
   window.widget = (type, name) => of(type).widgets.find(one => one.name == name);
   window.rows = type => [...(of(type).widgets.find(one => one.name == "rows")?.element.querySelectorAll("li") ?? [])];
@@ -40,8 +38,9 @@ OPEN = """(async () => {
 
 
 def opened(page):
-    text = {"FOLDER": server.FOLDER, "CAPTIONS": json.dumps("\n".join(CAPTIONS)), "PROMPTS": json.dumps("\n".join(PROMPTS))}
-    script = OPEN
+    text = {"CAPTIONS": json.dumps("\n".join(CAPTIONS)), "PROMPTS": json.dumps("\n".join(PROMPTS))}
+    opened_graphs.template(page, demo_graphs.DEMO)
+    script = PREPARE
     for name, value in text.items():
         script = script.replace(name, value)
     page.evaluate(script)
