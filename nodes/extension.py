@@ -44,6 +44,7 @@ from .joint.nodes import (
     ShowCorrespondence,
 )
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
+from .subject.host import files as subject_adapter_files
 
 JEDI = (
     LoadDemoModel,
@@ -79,6 +80,7 @@ class SameSubjectExtension(ComfyExtension):
         face_analysis.register()
         concept_files.register()
         subject_files.register()
+        subject_adapter_files.register()
         routes.register()
         try:
             await replacing.register(instantid.replacements())

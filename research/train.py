@@ -55,6 +55,7 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
     """Train one stage and write what it makes to where the pack reads it."""
     from same_subject.research import (
         export,
+        export_subjects,
         finder,
         image_encoder,
         judge,
@@ -76,6 +77,7 @@ def train(stage: str, folder: str, steps: int, rate: float, seed: int) -> None:
         image_encoder.train(folder, steps, rate, seed)
     elif stage == "subjects":
         train_subjects.train(folder, steps, rate, seed)
+        export_subjects.export(folder)
     elif stage == "finder":
         finder.train(folder, steps, rate, seed)
     elif stage == "scene":

@@ -377,3 +377,8 @@ def train(folder: str, steps: int, rate: float, seed: int = 0, name: str = "subj
 def load(folder: str, name: str = "subjects") -> dict:
     """The running average of what was trained: state dicts of `adapter` and `text`."""
     return torch.load(Path(folder) / f"{name}.pt", map_location="cpu", weights_only=True)["average"]
+
+
+def steps_of(folder: str, name: str = "subjects") -> int:
+    """For how many steps it was trained."""
+    return torch.load(Path(folder) / f"{name}.pt", map_location="cpu", weights_only=True)["done"]

@@ -7,7 +7,7 @@ import pytest
 from same_subject.dev import pack
 
 NODES = pack.ROOT / "nodes"
-FLOWS = ("host", "joint", "concepts", "identity", "scene", "demo", "files", "subject")
+FLOWS = ("host", "joint", "concepts", "identity", "scene", "subject", "demo", "files")
 """The packages under nodes/, each of which may import from those before it (docs/architecture.md)."""
 HOST_PACKAGES = {
     "comfy",

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import torch
 
+from ..subject.files import ROWS, spread
+
 WORDS = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
-ROWS, SCALE = ".rows", ".scale"
+SCALE = ".scale"
 
 
 def whole(state: dict[str, torch.Tensor], words: int) -> dict[str, torch.Tensor]:
@@ -24,14 +26,6 @@ def whole(state: dict[str, torch.Tensor], words: int) -> dict[str, torch.Tensor]
         found[name] = value.float()
     beside = {name + ending for name in state for ending in (ROWS, SCALE)}
     return {name: value for name, value in found.items() if name not in beside}
-
-
-def spread(name: str, rows: torch.Tensor, numbers: torch.Tensor, words: int) -> torch.Tensor:
-    """A table [words, D] with ``rows`` [kept, D] at ``numbers`` [kept] and zeros elsewhere."""
-    fits = rows.ndim == 2 and numbers.shape == rows.shape[:1] and not numbers.is_floating_point()
-    if not fits or not ((numbers >= 0) & (numbers < words)).all():
-        raise ValueError(f"`{name}` ({tuple(rows.shape)}) does not fit its numbers of rows ({tuple(numbers.shape)}, of {words})")
-    return rows.new_zeros(words, rows.shape[1]).index_copy(0, numbers.long(), rows)
 
 
 def scaled(name: str, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

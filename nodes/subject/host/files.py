@@ -1,0 +1,93 @@
+"""Where subject adapters are: files and folders in `models/subject_adapters`, and the one that ships with the pack."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import folder_paths
+
+from ...host import inputs, model_files, weights
+from .. import about as abouts
+
+NODE = "Load Subject Adapter"
+FOLDER = "subject_adapters"
+ENDING = ".safetensors"
+DEMO = "demo"
+DEMO_FILE = Path(__file__).resolve().parents[3] / "demo" / "subjects.safetensors"
+"""What `demo` chooses: it is beside the demo's other models, which stand above this flow."""
+PARTS = ("unet", "clip_text", "mlp", "proj")
+"""The authors' four: each is `<part>_0_<step>/pytorch_model.bin`."""
+PART_FILE = "pytorch_model.bin"
+FIRST_PART = re.compile(r"unet(_\d+_\d+)")
+REMEDY = (
+    "The authors of Subject-Diffusion have published no weights: choose `demo`, or a file that was trained with this pack's "
+    "research/train_subjects.py or the authors' code"
+)
+
+
+def register() -> None:
+    """Tell the host about `models/subject_adapters`."""
+    model_files.register(FOLDER, {ENDING, ".bin"})
+
+
+def names() -> list[str]:
+    """What Load Subject Adapter can load: the demo's, files, and the authors' folders of a UNet, each of which names a step."""
+    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER)]
+    files = [name for name in given if name.endswith(ENDING)]
+    firsts = [os.path.dirname(name) for name in given if os.path.basename(name) == PART_FILE]
+    return [DEMO, *files, *(name for name in firsts if FIRST_PART.fullmatch(os.path.basename(name)))]
+
+
+def find(name: str) -> Path:
+    """The file, or the folder of the authors' UNet, that a user chose. Raises with the folders that were searched.
+
+    The name must not lead out of them; where a link in them leads is its owner's choice.
+    """
+    if problem := inputs.name_problem(NODE, "file", name):
+        raise ValueError(problem)
+    if name == DEMO and not DEMO_FILE.is_file():
+        raise ValueError(f"{NODE}: {DEMO_FILE}, which ships with the pack, is not there. Reinstall the pack.")
+    searched = folder_paths.get_folder_paths(FOLDER)
+    paths = [Path(folder, *name.split("/")) for folder in searched] if model_files.is_inside(name) else []
+    for path in [DEMO_FILE] if name == DEMO else paths:
+        if path.is_file() and path.suffix == ENDING:
+            return path
+        if path.is_dir() and FIRST_PART.fullmatch(path.name):
+            parts(path)
+            return path
+    raise ValueError(f"{NODE}: `file` is `{name[:200]}`, which is in none of {searched}. {REMEDY}, and put it there.")
+
+
+def parts(folder: Path) -> dict[str, Path]:
+    """The authors' four files of the step that the UNet's folder names. Raises for those that are not there."""
+    step = folder.name.removeprefix(PARTS[0])
+    found = {part: folder.with_name(part + step) / PART_FILE for part in PARTS}
+    if missing := [str(path.relative_to(folder.parent)) for path in found.values() if not path.is_file()]:
+        raise ValueError(
+            f"{NODE}: {folder.parent} lacks {' and '.join(missing)}, but needs the four folders of one step that the authors' "
+            "training writes. Copy them there."
+        )
+    return found
+
+
+def check(name: str) -> None:
+    """Raise, without loading it, if what a user chose is not there or does not say that it is a subject adapter."""
+    path = find(name)
+    if path.is_file():
+        describe(path)
+
+
+def describe(path: Path) -> abouts.About:
+    """What a file in this pack's form says of itself; raises with its name and the remedy."""
+    try:
+        return abouts.parse(weights.read_metadata(path))
+    except ValueError as problem:
+        raise ValueError(f"{NODE}: {path.name} cannot be used: {problem}. {REMEDY}.") from problem
+
+
+def fingerprint(name: str) -> tuple:
+    """Changes when the chosen file does, or any of the chosen four."""
+    path = find(name)
+    return (str(path), *weights.stamps(*(parts(path).values() if path.is_dir() else [path])))
