@@ -18,6 +18,8 @@ const COLOURS = {
   IDENTITY_FACE_ANALYSIS: "#ce6b7b",
   IDENTITY_FACE_EMBEDS: "#d9646b",
   SCENE_TOOLS: "#5a8dc0",
+  SUBJECTS: "#4f8fd9",
+  SUBJECT_ADAPTER: "#8a84c4",
 };
 
 /** Give `map` our colours. A theme that names a colour of its own keeps it; one that blanks what it does not know does not. */

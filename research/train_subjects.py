@@ -14,8 +14,7 @@ import torch
 
 from ..nodes.joint import objective
 from ..nodes.subject import adapter as adapters
-from ..nodes.subject import attention_maps, where, wording
-from ..nodes.subject.host import cutting
+from ..nodes.subject import attention_maps, places, where, wording
 from . import export, image_encoder, nets, train_denoiser, train_scenes, training, world
 
 SLOTS = 2
@@ -191,7 +190,7 @@ class Pool:
                 world.draw_scenes(scenes, generator, width=world.SIZE * (2 if self.wide else 1)), toys[0], poses
             )
         cls, patches = self._encoded(picture, masks, toys)
-        boxes = torch.tensor([[cutting.box_of(mask) for mask in one] for one in masks])
+        boxes = torch.tensor([[places.box_of(mask > 0.5) for mask in one] for one in masks])
         inside = torch.nn.functional.avg_pool2d((masks > 0.5).float(), nets.FACTOR)
         if self.toys == 2:
             turned = torch.rand(count, generator=generator) < 0.5

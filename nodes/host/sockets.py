@@ -32,3 +32,7 @@ Concept = io.Custom("CONCEPT")
 """`scene.concept.Concept`."""
 SceneTools = io.Custom("SCENE_TOOLS")
 """`scene.concept.SceneTools`."""
+SubjectAdapter = io.Custom("SUBJECT_ADAPTER")
+"""`subject.host.loading.SubjectAdapter`."""
+Subjects = io.Custom("SUBJECTS")
+"""`subject.chain.Subjects`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ...host import exclusive, unet
+from ...host import exclusive, inputs, unet
+from .. import places
 from ..adapter import LATENT
 from ..chain import Subject, Subjects
 from ..settings import Settings
@@ -13,15 +14,30 @@ from . import cutting
 from .sampling import SubjectSampling
 
 
-def encode(adapter, picture: torch.Tensor, mask: torch.Tensor | None, name: str, place: Box | Anywhere | None) -> tuple:
-    """A Subject of a picture [H, W, 3], and its cut-out [S, S, 3]. mask: [H, W] in 0..1; None takes the whole picture.
+def encode(adapter, image: torch.Tensor, mask: torch.Tensor | None, name: str, place: Box | Anywhere | None) -> tuple:
+    """A Subject of one picture [1, H, W, 3], and its cut-out [S, S, 3]. mask: [1, H, W] in 0..1; None takes the whole picture.
 
-    place: None puts it where it stands in its own picture. Raises ValueError for an empty mask.
+    place: None puts it where it stands in its own picture. Raises ValueError for what is not one picture and one mask of its
+    shape, and for an empty mask or name.
     """
-    covering = torch.ones(picture.shape[:2]) if mask is None else mask
-    shown = cutting.cut_out(picture, covering)
+    if len(image) != 1:
+        raise ValueError(f"Subject: `image` holds {len(image)} pictures, but needs one. Connect one, by Image From Batch.")
+    inputs.check_finite(image, "Subject: `image`")
+    if not name.strip():
+        raise ValueError("Subject: `class_name` is empty, but needs a word for what it is, such as `dog`. Type one.")
+    covering = torch.ones(1, *image.shape[1:3]) if mask is None else inputs.masks(mask, "Subject: `mask`")
+    if tuple(covering.shape) != tuple(image.shape[:3]):
+        given, needed = (" x ".join(map(str, shape)) for shape in (covering.shape, image.shape[:3]))
+        raise ValueError(
+            f"Subject: `mask` has the shape {given} (masks x height x width), but `image` has {needed}. Connect the mask of this "
+            "picture, or scale it."
+        )
+    try:
+        shown = cutting.cut_out(image[0], covering[0])
+    except ValueError as problem:
+        raise ValueError(f"Subject: {problem}.") from problem
     cls, patches = adapter.encode(shown)
-    return Subject(name.strip(), cls, patches, place or cutting.box_of(covering)), shown
+    return Subject(name.strip(), cls, patches, place or places.box_of(covering[0] > 0.5)), shown
 
 
 def apply(model, subjects: Subjects, settings: Settings):

@@ -27,11 +27,3 @@ def cut_out(picture: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     side = max(height, width)
     left, top = (side - width) // 2, (side - height) // 2
     return F.pad(shown, (0, 0, left, side - width - left, top, side - height - top), value=1.0)
-
-
-def box_of(mask: torch.Tensor) -> tuple[float, float, float, float]:
-    """The box that holds what a mask [H, W] covers, xyxy in shares of the picture."""
-    covered = mask > 0.5
-    rows, columns = covered.any(dim=1).nonzero().flatten(), covered.any(dim=0).nonzero().flatten()
-    height, width = mask.shape
-    return float(columns[0]) / width, float(rows[0]) / height, float(columns[-1] + 1) / width, float(rows[-1] + 1) / height

@@ -161,7 +161,7 @@ def test_a_lora_on_the_same_model_still_counts(unet):
     patched.add_patches({key: ("diff", (difference,))}, 1.0)
     with_lora = run(applying.apply(patched, one, PLAIN), one)
     layer = [name for name in unet.model.state_dict() if name.endswith("attn2.to_k.weight")].index(key)
-    texts = adapter.patcher.model.attn2[layer].to_k.weight
+    texts = adapter.networks.model.attn2[layer].to_k.weight
     texts += difference
     try:
         assert gap(run(applying.apply(unet, one, PLAIN), one), with_lora) < ROUNDING
