@@ -51,16 +51,21 @@ class LoadSubjectAdapter(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        return files.problem(file) or True
+        try:
+            if file is not None:  # None is what another node will give
+                files.check(file)
+        except ValueError as problem:
+            return str(problem)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return files.stamps(file)
+        return files.fingerprint(file)
 
     @classmethod
     @inputs.checked
     def execute(cls, file, clip_vision=None, clip=None) -> io.NodeOutput:
-        adapter = loading.load(files.path_of(file), clip_vision, clip)
+        adapter = loading.load(files.find(file), clip_vision, clip)
         return io.NodeOutput(adapter, adapter.clip)
 
 

@@ -34,7 +34,7 @@ def _encoded(adapter, subjects: Subjects | None, text: str) -> list:
     said = worded(text, [one.name for one in each], about.placeholder)
     tokens = adapter.clip.tokenize(said.text)
     positions = _positions(adapter, tokens, len(each))
-    if each:
+    if each and about.cls:
         tokens = _fused(adapter, tokens, [one.cls for one in each])
     beside = {SUBJECTS: subjects, WORDS: positions}
     if adapter.plain_clip is not None:
