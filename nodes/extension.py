@@ -45,6 +45,7 @@ from .joint.nodes import (
 )
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 from .subject.host import files as subject_adapter_files
+from .subject.nodes import ApplySubjects, LoadSubjectAdapter, SubjectNode, SubjectPrompt
 
 JEDI = (
     LoadDemoModel,
@@ -62,6 +63,7 @@ JEDI = (
 CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBoxes, ConceptMasks, ConceptsFromMasks)
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
+SUBJECTS = (LoadSubjectAdapter, SubjectNode, SubjectPrompt, ApplySubjects)
 FILES = (CheckFiles,)
 REPLACING = (
     instantid.ApplyInstantID,
@@ -70,7 +72,7 @@ REPLACING = (
     instantid.InstantIDPatchAttention,
     instantid.InstantIDApplyControlNet,
 )
-NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *FILES, *REPLACING)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *FILES, *REPLACING)
 
 
 class SameSubjectExtension(ComfyExtension):

@@ -167,8 +167,7 @@ def order_of_modes(scores: dict[str, list[dict]], resamples: int = 10_000, seed:
         }
         for larger, smaller in pairwise(order):
             difference = means[larger] - means[smaller]
-            picks = torch.randint(len(difference), (resamples, len(difference)), generator=generator)
-            low, high = torch.quantile(difference[picks].mean(dim=1), torch.tensor([0.025, 0.975])).tolist()
+            low, high = bounds(difference, generator, resamples)
             lines.append(
                 {
                     "figure": figure,
@@ -180,3 +179,10 @@ def order_of_modes(scores: dict[str, list[dict]], resamples: int = 10_000, seed:
                 }
             )
     return lines
+
+
+def bounds(values: torch.Tensor, generator: torch.Generator, resamples: int = 10_000) -> tuple[float, float]:
+    """95 % bootstrap bounds of the mean of ``values`` [cases]."""
+    picks = torch.randint(len(values), (resamples, len(values)), generator=generator)
+    low, high = torch.quantile(values[picks].mean(dim=1), torch.tensor([0.025, 0.975])).tolist()
+    return low, high

@@ -14,14 +14,15 @@ from PIL import Image
 
 from ..nodes.concepts.places import box_of
 from ..nodes.demo.host import model as demo_model
+from ..nodes.demo.host import tools as demo_tools
 from ..nodes.demo.toys import SIDE, around, blobs
 from ..nodes.subject import places, settings, where
 from ..nodes.subject.chain import Subjects
 from ..nodes.subject.host import applying, files, loading, prompting
-from . import export, finder, world
+from . import export, world
 from . import judge as judges
 from .held_out import HeldOut, draw
-from .measure import bootstrap
+from .measure import bounds
 from .subjects import SHIPPED, Setting
 
 HELD_OUT = {1: 40_000_000, 2: 41_000_000}
@@ -43,7 +44,10 @@ class Case:
     @property
     def pixels(self) -> list[torch.Tensor]:
         """The boxes in pixels, [4] each."""
-        return [torch.tensor([left * self.width, top * SIDE, right * self.width, bottom * SIDE]) for left, top, right, bottom in self.boxes]
+        return [
+            torch.tensor([left * self.width, top * SIDE, right * self.width, bottom * SIDE])
+            for left, top, right, bottom in self.boxes
+        ]
 
 
 def held_out(number: int, count: int) -> Case:
@@ -178,8 +182,15 @@ def run(
             scores[name] = found
             means = {figure: mean([one[figure] for one in found]) for figure in FIGURES}
             full = setting.model == SHIPPED and setting.layers and not setting.control
-            rows.append({"setting": name, "full": full, "subjects": count, "pictures": len(found), "steps": painter.steps, **means})
-            print(f"{name:20}" + "".join(f"{value:15.3f}" for value in means.values()) + f"{(time.time() - started) / len(found):8.2f}", flush=True)
+            rows.append(
+                {"setting": name, "full": full, "subjects": count, "pictures": len(found), "steps": painter.steps, **means}
+            )
+            print(
+                f"{name:20}"
+                + "".join(f"{value:15.3f}" for value in means.values())
+                + f"{(time.time() - started) / len(found):8.2f}",
+                flush=True,
+            )
         against(scores, rows)
     for name, setting in chosen.items():
         if setting.alphas:
@@ -196,14 +207,14 @@ def against(scores: dict[str, list[dict[str, float]]], rows: list[dict]) -> None
         said = []
         for figure in ("top1", "similarity", "inside"):
             apart = [other[figure] - one[figure] for one, other in zip(scores[first], scores[name], strict=True)]
-            low, high = bootstrap(apart)
+            low, high = bounds(torch.tensor(apart), torch.Generator().manual_seed(0))
             said.append(f"{figure} {mean(apart):+.3f} [{low:+.3f}, {high:+.3f}]")
         print(f"  {name} less {first}: " + ", ".join(said), flush=True)
 
 
 def interpolate(name: str, setting: Setting, numbers: range, painter: Painter, judge: judges.Judge) -> list[dict]:
     """A toy's picture stands for the word of another shape; more and more steps have the word alone (appendix E)."""
-    shapes, rows = finder.load_shipped(), []
+    (_, shapes), rows = demo_tools.load(export.FILES["scene"]), []
     print(f"interpolation, {len(numbers)} pictures: the picture's toy against the word's shape")
     for alpha in setting.alphas:
         similar, probable = [], []

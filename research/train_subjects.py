@@ -148,8 +148,8 @@ class Texts:
         self.tokens = train_denoiser.tokens_of(self.texts)
         found = self.tokens == PLACEHOLDER_TOKEN
         self.places = torch.full((len(self.tokens), SLOTS), -1)
-        for row, places in enumerate(found):
-            for subject, place in enumerate(places.nonzero().flatten().tolist()):
+        for row, marked in enumerate(found):
+            for subject, place in enumerate(marked.nonzero().flatten().tolist()):
                 self.places[row, subject] = place
 
 
@@ -288,11 +288,11 @@ def given(text, networks: adapters.Networks, recipe: Recipe, texts: Texts, batch
     """What each row of a batch is given. chance: a number in 0 to 1 a row, see NO_TEXT."""
     device = training.device()
     with training.mixed_precision():
-        tokens, places = texts.tokens[batch.texts].clone(), texts.places[batch.texts].clone()
+        tokens, at = texts.tokens[batch.texts].clone(), texts.places[batch.texts].clone()
         silent = chance < NO_TEXT
-        tokens[silent], places[silent] = texts.tokens[-1], -1
+        tokens[silent], at[silent] = texts.tokens[-1], -1
         words = networks.mlp["l"](batch.cls.to(device)) if recipe.cls else None
-        states = text_states(text, tokens.to(device), places.to(device), words)
+        states = text_states(text, tokens.to(device), at.to(device), words)
         shown = networks.proj(batch.patches.to(device).float(), batch.boxes.to(device) if recipe.boxes else None)
         absent = networks.proj.absent(SLOTS - batch.cls.shape[1], shown)
         shown = torch.cat((shown, absent.expand(len(shown), -1, -1)), dim=1)
@@ -303,8 +303,8 @@ def given(text, networks: adapters.Networks, recipe: Recipe, texts: Texts, batch
     if not recipe.location:
         located[:] = False
     location = (location * located[:, None, None, None]).to(device)
-    places = texts.places[batch.texts][:, : batch.cls.shape[1]]
-    watched = torch.cat((places, places - 2), dim=1).clamp(min=0).to(device)
+    shown_at = texts.places[batch.texts][:, : batch.cls.shape[1]]
+    watched = torch.cat((shown_at, shown_at - 2), dim=1).clamp(min=0).to(device)
     return Given(states, shown, location, watched)
 
 

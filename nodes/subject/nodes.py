@@ -1,4 +1,4 @@
-"""The nodes of Subject-Diffusion, in data-flow order: Load Subject Adapter, a chain of Subject, Subject Prompt, Apply Subjects."""
+"""The nodes of Subject-Diffusion: Load Subject Adapter, a chain of Subject, Subject Prompt, Apply Subjects."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LoadSubjectAdapter(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=files.names(),
-                    tooltip="A file, or a folder of the authors' four, in models/subject_adapters. `demo` ships with the pack, for "
-                    "the demo's model of scenes.",
+                    tooltip="A file, or a folder of the authors' four, in models/subject_adapters. `demo` ships with the pack, "
+                    "for the demo's model of scenes.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
@@ -89,8 +89,8 @@ class SubjectNode(io.ComfyNode):
                 io.Combo.Input(
                     "place",
                     options=list(places.KINDS),
-                    tooltip="Where it goes. Box: x, y, width and height. Mask: what `where` covers. Found: what Find Concepts found "
-                    "in another picture. Its own picture: where it stands there. Anywhere: where the seed says.",
+                    tooltip="Where it goes. Box: x, y, width and height. Mask: what `where` covers. Found: what Find Concepts "
+                    "found in another picture. Its own picture: where it stands there. Anywhere: where the seed says.",
                 ),
                 share("x", 0.25, "Left edge of its box, as a share of the picture's width."),
                 share("y", 0.25, "Top edge of its box, as a share of the picture's height."),
@@ -106,7 +106,7 @@ class SubjectNode(io.ComfyNode):
                     "picture counts as the subject.",
                 ),
                 sockets.Subjects.Input("previous", optional=True, tooltip="The subjects before this one, from another Subject."),
-                io.Mask.Input("where", optional=True, tooltip="White where the subject goes in the new picture: its box is taken."),
+                io.Mask.Input("where", optional=True, tooltip="White where the subject goes in the new picture."),
                 sockets.Boxes.Input("boxes", optional=True, tooltip="From Find Concepts on a base picture."),
                 io.Int.Input(
                     "concept",
@@ -132,7 +132,21 @@ class SubjectNode(io.ComfyNode):
     @classmethod
     @inputs.checked
     def execute(
-        cls, adapter, image, class_name, place, x, y, width, height, seed, mask=None, previous=None, where=None, boxes=None, concept=1
+        cls,
+        adapter,
+        image,
+        class_name,
+        place,
+        x,
+        y,
+        width,
+        height,
+        seed,
+        mask=None,
+        previous=None,
+        where=None,
+        boxes=None,
+        concept=1,
     ) -> io.NodeOutput:
         where = None if where is None else inputs.masks(where, "Subject: `where`")
         wanted = places.Wanted(place, x, y, width, height, seed, where, boxes, concept)
@@ -153,7 +167,8 @@ class SubjectPrompt(io.ComfyNode):
             node_id="SubjectPrompt",
             display_name="Subject Prompt",
             category=CATEGORY,
-            description="Writes the text for a picture with subjects: each gets its clause, in which its picture stands for a word.",
+            description="Writes the text for a picture with subjects: each gets its clause, in which its picture stands for a "
+            "word.",
             search_aliases=["subject diffusion", "clip text encode", "prompt", "conditioning", "fused text"],
             inputs=[
                 sockets.SubjectAdapter.Input("adapter", tooltip="From Load Subject Adapter."),
@@ -204,8 +219,8 @@ class ApplySubjects(io.ComfyNode):
                     min=0.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How strongly the subjects count; the sampler's cfg is how strongly the text does. The paper: 1.5, and 3 "
-                    "for the text.",
+                    tooltip="How strongly the subjects count; the sampler's cfg is how strongly the text does. The paper: 1.5, "
+                    "and 3 for the text.",
                 ),
                 inputs.share(
                     "interpolation",
@@ -223,7 +238,11 @@ class ApplySubjects(io.ComfyNode):
                     tooltip="β: how much the layers that look at the subjects' pictures add.",
                 ),
                 inputs.share(
-                    "start_percent", 0.0, "Share of the schedule at which these layers begin to act.", optional=True, advanced=True
+                    "start_percent",
+                    0.0,
+                    "Share of the schedule at which these layers begin to act.",
+                    optional=True,
+                    advanced=True,
                 ),
                 inputs.share(
                     "end_percent", 1.0, "Share of the schedule at which they cease to act.", optional=True, advanced=True
@@ -241,9 +260,9 @@ class ApplySubjects(io.ComfyNode):
                     max=1000,
                     optional=True,
                     advanced=True,
-                    tooltip="In how many of the first steps the latents are moved so that the words for each subject are attended to "
-                    "in its own place: for two that mix. 0 is off; about 10 is usual. Each such step takes about three times "
-                    "as long.",
+                    tooltip="In how many of the first steps the latents are moved so that the words for each subject are "
+                    "attended to in its own place: for two that mix. 0 is off; about 10 is usual. Each such step takes about "
+                    "three times as long.",
                 ),
                 io.Float.Input(
                     "control_scale",

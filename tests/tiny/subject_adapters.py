@@ -44,7 +44,7 @@ def subject_adapter(model, seed: int = 0, trained: bool = True, clip=None, **sai
     made = networks(model, seed, trained)
     about = {"slots": 2, "box_of_one": True, "boxes": True, "location": True, "base": "tiny", "placeholder": "sks"}
     about = SimpleNamespace(sizes=made.sizes, placeholder_token=48136, **{**about, **said})
-    return SimpleNamespace(about=about, networks=model_files.managed(made), clip=clip, plain_clip=None)
+    return SimpleNamespace(about=about, networks=made, patcher=model_files.managed(made), clip=clip, plain_clip=None)
 
 
 def subjects(adapter_, *places, seed: int = 3) -> chain.Subjects:

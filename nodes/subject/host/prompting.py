@@ -65,7 +65,7 @@ def _fused(adapter, tokens: dict, every: list[torch.Tensor]) -> dict:
                 f"Subject Prompt: the adapter has no words for the text encoder `{name}`, but the text needs them. Load an "
                 "adapter for the checkpoint that the text encoder is from."
             )
-        new = iter([adapter.networks.model.mlp[name](one.cpu().float()) for one in every])
+        new = iter([adapter.networks.mlp[name](one.cpu().float()) for one in every])
         made[name] = [
             [(next(new), *token[1:]) if _is_placeholder(adapter, token) else token for token in chunk] for chunk in chunks
         ]

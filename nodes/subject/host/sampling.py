@@ -159,7 +159,7 @@ class SubjectSampling:
             found = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
             previous = found.get((*block, index), found.get(block))
             model.set_model_attn2_replace(Text(number, keys[number], previous), *block, index)
-        model.set_additional_models(KEY, [self.subjects.adapter.networks])
+        model.set_additional_models(KEY, [self.subjects.adapter.patcher])
         return model
 
     def outer_sample(self, executor, noise, latent_image, *args, **kwargs):
@@ -176,7 +176,7 @@ class SubjectSampling:
         patched = guider.model_patcher.get_key_patches(PREFIX)
         exchanged = {key: values[0] for key, values in patched.items() if self._is_exchanged(key)}
         unpatched = {key: value[0] if isinstance(value, tuple) else value for key, value in exchanged.items()}
-        run = Run(self.subjects.adapter.networks.model, self.subjects, unpatched, boxes, height, width)
+        run = Run(self.subjects.adapter.networks, self.subjects, unpatched, boxes, height, width)
         guider.conds = self._conds(guider.conds)
         options = guider.model_options.get("transformer_options", {})
         guider.model_options = {**guider.model_options, "transformer_options": {**options, RUN: run}}
