@@ -9,14 +9,13 @@ from ..joint.settings import LEVELS
 
 @dataclass(frozen=True)
 class Steering:
-    """Attention control: at which steps, from the first, latents are moved; how far; at which value of the loss it stops.
-
-    No steps: not at all.
+    """Attention control. steps: how many of the first it acts before. scale: how far latents are moved. stop: the loss at which
+    they are not.
     """
 
     steps: int = 0
     scale: float = 20.0
-    stop: float = 0.0
+    stop: float = -1.0
 
 
 @dataclass(frozen=True)

@@ -1,133 +1,41 @@
-"""Subject-Diffusion's hooks on a host model: what happens when a run, a step, a call of the UNet and a layer begin.
+"""Subject-Diffusion's hooks on a host model: what happens when a run, a step and a call of the UNet begin.
 
 In the order of the data: `outer_sample` (the run), `prepare_sampling` (its memory), `predict_noise` (a step), `apply_model` and
-`diffusion_model` (a call of the UNet), then `First`, `Middle` and `Text` (its layers). A `SubjectSampling` never changes, and
-nothing that belongs to a run outlives it.
+`diffusion_model` (a call of the UNet), then `layers.py`. A `SubjectSampling` never changes, and nothing that belongs
+to a run outlives it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, replace
 
 import comfy.samplers
 import torch
 import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 
-from ...host import attention, chunk_tags, unet
+from ...host import chunk_tags, unet
 from ...joint import guidance
 from ...joint.host import guiding
-from ...joint.host.attention import level
-from .. import chain, where
-from ..adapter import LATENT, KeysValues, Networks
+from .. import where
+from ..adapter import LATENT
 from ..chain import Subjects
 from ..settings import Settings
-from . import prompting
+from . import prompting, steering
+from .layers import CALL, FIRST, Call, First, Middle, Run, Step, Text
 
 KEY = "same_subject_subjects"
 """Names the wrappers, and tags each chunk with whether its term leaves subjects out."""
-STEP, CALL = "same_subject_subjects_step", "same_subject_subjects_call"
-"""Where a `Step` and a `Call` stand in the host's transformer options."""
-RUN = "same_subject_subjects_run"
+STEP, RUN = "same_subject_subjects_step", "same_subject_subjects_run"
+"""Where a `Step` and a `Run` stand in the host's transformer options."""
 PARTIAL = "same_subject_subjects_partial"
 """The conditioning of the term with subjects and without text, beside the guider's own."""
 ORIGINAL = "same_subject_subjects_original_"
 """Begins the names of the conditioning of steps without subjects."""
+LAYERS = ("watched layers",)
+"""Where a run keeps how many layers are watched."""
 PREFIX = "diffusion_model."
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run of a sampler. networks: on the device, where the host put them. unpatched: the model's weights that are exchanged.
-
-    boxes: of the subjects. height, width: of its latents.
-    """
-
-    networks: Networks
-    subjects: Subjects
-    unpatched: dict[str, torch.Tensor]
-    boxes: tuple[where.Box, ...]
-    height: int
-    width: int
-    cache: dict[tuple, Any] = field(default_factory=dict)
-
-    def keep(self, key: tuple, make: Callable[[], Any]) -> Any:
-        if key not in self.cache:
-            self.cache[key] = make()
-        return self.cache[key]
-
-    def tokens(self, device: torch.device) -> torch.Tensor:
-        """[2, T, width]: of the subjects, and of none, which are zeros as the authors' null branch has them."""
-        about = self.subjects.adapter.about
-        told = about.boxes and (about.box_of_one or len(self.boxes) > 1)
-        boxes = self.boxes if told else None
-        shown = chain.tokens(self.networks.proj, self.subjects.each, boxes, about.slots, device)
-        return torch.stack((shown, torch.zeros_like(shown)))
-
-    def keys_values(self, layer: int, nulls: tuple[bool, ...], rows: int, like: torch.Tensor) -> KeysValues:
-        """What a layer sees in each row of a call, made once a run."""
-        key = layer, like.device, like.dtype
-        tokens = self.keep((like.device, like.dtype), lambda: self.tokens(like.device).to(like))
-        both = self.keep(key, lambda: self.networks.layers[layer].subjects(tokens))
-
-        def of_rows() -> KeysValues:
-            chosen = [int(null) for null in nulls for _ in range(rows)]
-            return KeysValues(both.keys[chosen], both.values[chosen])
-
-        return self.keep((*key, nulls, rows), of_rows)
-
-    def exchanged(self, name: str, own: str, like: torch.Tensor) -> torch.Tensor:
-        """By how much the networks' weight ``name`` differs from the model's ``own``, without what is patched on it."""
-
-        def difference() -> torch.Tensor:
-            new = self.networks.get_parameter(name).to(like.device, torch.float32)
-            base = self.unpatched[own].to(like.device, torch.float32)
-            if new.ndim == 4:
-                base = F.pad(base, (0, 0, 0, 0, 0, new.shape[1] - base.shape[1]))
-            return (new - base).to(like)
-
-        return self.keep((name, like.device, like.dtype), difference)
-
-    def location(self, nulls: tuple[bool, ...], rows: int, like: torch.Tensor) -> torch.Tensor:
-        """The fifth channel of each row [B, 1, h, w]: 0 inside the boxes, 1 outside; 0 everywhere where a term has none."""
-        outside = where.channel(self.boxes, self.height, self.width).to(like)
-        shown = self.subjects.adapter.about.location
-        return torch.cat([outside * (shown and not null) for null in nulls]).repeat_interleave(rows, dim=0)
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A step with subjects: its run, β, and whether terms are three."""
-
-    run: Run
-    strength: float
-    levels: frozenset[str]
-    three_terms: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """A call of the UNet on ``rows`` rows a chunk. nulls: of each chunk, whether it leaves subjects out.
-
-    context: the texts [B, T, C]. first: what is added to the first convolution's result.
-    """
-
-    step: Step
-    nulls: tuple[bool, ...]
-    rows: int
-    context: torch.Tensor | None = None
-    first: torch.Tensor | None = None
-
-    def check(self, given: torch.Tensor) -> None:
-        if len(given) != self.rows * len(self.nulls):
-            raise ValueError(
-                f"Apply Subjects: a layer got {len(given)} rows, but needs {self.rows * len(self.nulls)}. Another node on the "
-                "model cuts the batch or pictures into tiles; remove it."
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +107,7 @@ class SubjectSampling:
         """Copies of a guider's conditioning: tagged, and with the terms beside it."""
         prompting.check(conds, self.subjects, self.settings.interpolation)
         nulls = {name: name in chunk_tags.NULL_TERMS for name in conds}
+        conds = {name: [_with_words(entry) for entry in entries] for name, entries in conds.items()}
         made = {name: [chunk_tags.tagged(entry, KEY, nulls[name]) for entry in entries] for name, entries in conds.items()}
         shown = [chunk_tags.tagged(entry, KEY, False) for entry in conds["negative"]]
         made[PARTIAL] = [chunk_tags.beside(entry, "negative") for entry in shown]
@@ -231,10 +140,37 @@ class SubjectSampling:
         three = guidance.needs_partial(guidance.IMAGE_FIRST, guider.cfg, self.settings.image_scale)
         within = sampling.percent_to_sigma(self.settings.start) >= sigma >= sampling.percent_to_sigma(self.settings.end)
         step = Step(run, self.settings.strength if within else 0.0, self.settings.levels, three)
+        if self._is_steered(sampling, sigma, given):
+            self._steer(guider, x, timestep, {**options, "transformer_options": {**given, STEP: step}})
         options["transformer_options"] = {**given, STEP: step}
         if three:
             options = guiding.three_terms(options, guider.conds[PARTIAL], guidance.IMAGE_FIRST, self.settings.image_scale)
         return executor(x, timestep, options, seed)
+
+    def _is_steered(self, sampling, sigma: float, transformer_options: dict) -> bool:
+        """Whether a step is one of the first that latents are moved before."""
+        levels = transformer_options.get("sample_sigmas")
+        before = 0 if levels is None else int((levels > sigma * (1 + 1e-4)).sum())
+        return before < self.settings.steering.steps
+
+    def _steer(self, guider, x: torch.Tensor, timestep: torch.Tensor, options: dict) -> None:
+        """Move the sampler's own latents ``x``, in their place."""
+        chosen, step = self.settings.steering, options["transformer_options"][STEP]
+        run, levels = step.run, options["transformer_options"]["sample_sigmas"]
+        entries = [{key: value for key, value in entry.items() if key != "control"} for entry in guider.conds["positive"]]
+
+        def predict(latents: torch.Tensor, level: torch.Tensor, watch: steering.Watch) -> None:
+            own = {**options["transformer_options"], STEP: replace(step, three_terms=False, watch=watch)}
+            comfy.samplers.calc_cond_batch(guider.inner_model, [entries], latents, level, {**options, "transformer_options": own})
+
+        with steering.differentiable((guider.inner_model.diffusion_model, run.networks)):
+            sigma = timestep.expand(len(x)).clone()
+            gradient, losses, layers = steering.moves(x, sigma, lambda: steering.Watch(run.boxes, run.cache.get(LAYERS)), predict)
+            run.cache[LAYERS] = layers
+        number = int((levels > float(timestep.max()) * (1 + 1e-4)).sum())
+        scale = chosen.scale * (1 - 0.5 * number / max(1, chosen.steps - 1)) ** 0.5
+        acting = torch.tensor([loss > chosen.stop for loss in losses], device=x.device).view(-1, 1, 1, 1)
+        x -= (scale * acting * gradient).to(x)
 
     def _has_subjects(self, sampling, sigma: float) -> bool:
         """t > α T of equation 4, where t counts from 1 to T."""
@@ -243,7 +179,7 @@ class SubjectSampling:
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
         """A call of the UNet: find out which term each chunk is."""
-        options, nulls = dict(transformer_options or {}), kwargs.pop(KEY, None)
+        options, nulls, own = dict(transformer_options or {}), kwargs.pop(KEY, None), kwargs.pop(prompting.WORDS, ())
         if nulls is None or STEP not in options or len(x) % len(nulls):
             raise ValueError(
                 "Apply Subjects: the model was called with a batch that did not come through the sampler whole, for example by "
@@ -260,7 +196,7 @@ class SubjectSampling:
             )
         if step.three_terms:
             options["cond_or_uncond"] = guiding.numbers(options["cond_or_uncond"], guidance.IMAGE_FIRST)
-        options[CALL] = Call(step, tuple(nulls), len(x) // len(nulls))
+        options[CALL] = Call(step, tuple(nulls), len(x) // len(nulls), tuple(own))
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
     def diffusion_model(
@@ -278,70 +214,5 @@ class SubjectSampling:
         return executor(x, timesteps, context, y, control, options, **kwargs)
 
 
-FIRST = PREFIX + "input_blocks.0.0."
-
-
-class First:
-    """A function for `input_block_patch`: what the new first convolution adds."""
-
-    @torch.compiler.disable
-    def __call__(self, h, transformer_options):
-        call = transformer_options.get(CALL)
-        if call is None or transformer_options["block"] != ("input", 0):
-            return h
-        return h + call.first.to(h)
-
-
-class Middle:
-    """A function for `middle_patch`: the layer between self- and cross-attention."""
-
-    def __init__(self, blocks: tuple[tuple[tuple[str, int], int], ...]):
-        self.numbers = {block: number for number, block in enumerate(blocks)}
-
-    @torch.compiler.disable
-    def __call__(self, x, extra_options):
-        call = extra_options.get(CALL)
-        if call is None or not call.step.strength or level(extra_options) not in call.step.levels:
-            return x
-        call.check(x)
-        number = self.numbers[extra_options["block"], extra_options.get("block_index", 0)]
-        run, attend = call.step.run, partial(_attend, extra_options)
-        shown = run.keys_values(number, call.nulls, call.rows, x)
-        return run.networks.layers[number](x, shown, call.step.strength, attend)
-
-
-def _attend(extra_options: dict, q, k, v, heads: int) -> torch.Tensor:
-    return attention.attend(q, k, v, {**extra_options, "n_heads": heads})
-
-
-class Text:
-    """A function for `attn2_replace` of one layer: keys and values as they were trained beside the layers.
-
-    What another node patched on the model's own keys and values (a LoRA) stays. previous: the replacement found in its place.
-    """
-
-    def __init__(self, layer: int, own: str, previous=None):
-        self.layer, self.own, self.previous = layer, own, previous
-
-    @torch.compiler.disable
-    def __call__(self, q, k, v, extra_options):
-        call = extra_options.get(CALL)
-        if call is not None:
-            call.check(k)
-            k, v = (
-                projected + F.linear(call.context.to(projected), self._exchanged(call, name, projected))
-                for name, projected in (("to_k", k), ("to_v", v))
-            )
-        if self.previous is not None:
-            return self.previous(q, k, v, extra_options)
-        return attention.attend(q, k, v, extra_options)
-
-    def _exchanged(self, call: Call, name: str, like: torch.Tensor) -> torch.Tensor:
-        return call.step.run.exchanged(f"attn2.{self.layer}.{name}.weight", f"{self.own}{name}.weight", like)
-
-    def add(self, *args, **kwargs):
-        """Some packs add their own adapter to what they find here, in place, which would leak into other models."""
-        raise ValueError(
-            "Apply Subjects: another adapter node (IPAdapter, InstantID or PuLID of another pack) comes after Apply Subjects "
-            "on the model, and would change it for other nodes too. Put that node before Apply Subjects."
-        )
+def _with_words(entry: dict) -> dict:
+    return chunk_tags.tagged(entry, prompting.WORDS, entry.get(prompting.WORDS, ()))

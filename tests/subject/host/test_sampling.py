@@ -200,3 +200,46 @@ def test_what_does_not_fit_is_refused(unets, unet):
         run(applying.apply(unet, outside, PLAIN), outside)
     with pytest.raises(ValueError, match="`interpolation` is 0.5"):
         run(applying.apply(unet, one, replace(PLAIN, interpolation=0.5)), one)
+
+
+def prompt(model, adapter, one, **chosen):
+    """Latents of a run as `run`, but with what Subject Prompt says of its words."""
+    words = tuple((2 + 4 * n, 4 + 4 * n) for n in range(len(one.each)))
+    return run(applying.apply(model, one, replace(PLAIN, **chosen)), one, rows=2, steps=3, **{prompting.WORDS: words})
+
+
+def test_attention_control_moves_latents_along_the_gradient(unet, monkeypatch):
+    """Under the host's inference mode, with weights made in it, which autograd takes for nothing that it may keep."""
+    with torch.inference_mode():
+        inferring = models.model("sd15")
+        adapter = subject_adapters.subject_adapter(inferring)
+        one = subject_adapters.subjects(adapter, LEFT, RIGHT)
+        plain = prompt(inferring, adapter, one)
+        never = prompt(inferring, adapter, one, steering=settings.Steering(3, 200.0, stop=1.0))
+        moved = prompt(inferring, adapter, one, steering=settings.Steering(3, 200.0))
+        further = prompt(inferring, adapter, one, steering=settings.Steering(3, 2000.0))
+        assert all(weight.is_inference() for weight in inferring.model.diffusion_model.parameters())
+    assert torch.equal(plain, never)
+    assert gap(moved, plain) > 1e-4 and gap(further, plain) > gap(moved, plain)
+
+
+def test_attention_control_lowers_its_loss(unet):
+    from same_subject.nodes.subject.host import steering
+
+    adapter = subject_adapters.subject_adapter(unet)
+    one, seen, moves = subject_adapters.subjects(adapter, LEFT, RIGHT), [], steering.moves
+
+    def losses(scale):
+        seen.clear()
+        prompt(unet, adapter, one, steering=settings.Steering(3, scale))
+        return [sum(step) for step in seen]
+
+    def recorded(*args):
+        found = moves(*args)
+        seen.append(found[1])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steering, "moves", recorded)
+        still, pulled = losses(0.0), losses(2000.0)
+    assert pulled[0] == still[0] and pulled[1] < still[1] and pulled[2] < still[2]
