@@ -61,7 +61,8 @@ FAMILIES = {
     "sd2": Family({"h": 1024}, 1024, 320, _sixteen((5, 10, 20))),
     "sdxl": Family({"l": 768, "g": 1280}, 2048, 320, (*[(640, 10)] * 4, *[(1280, 20)] * 60, *[(640, 10)] * 6)),
 }
-MOST = {"layers": 128, "slots": 16, "steps": 10**9, "num_hidden_layers": 48}
+MOST_LAYERS = 128
+MOST = {"slots": 16, "steps": 10**9, "num_hidden_layers": 48}
 """Bounds of numbers that a file may say, where it is not LARGEST."""
 LARGEST = 2**14
 
@@ -121,6 +122,25 @@ def patches_of(config: Mapping[str, Any]) -> int:
     return (config["image_size"] // config["patch_size"]) ** 2
 
 
+def check(about: About) -> None:
+    """Raise ValueError unless the sizes are those of the family and of the image encoder."""
+    sizes = about.sizes
+    image = about.image_encoder if isinstance(about.image_encoder, dict) else IMAGE_ENCODERS[about.image_encoder]
+    given = {"cls": image["projection_dim"], "patch": image["hidden_size"], "patches": patches_of(image)}
+    needed = [("its image encoder gives", name, size) for name, size in given.items()]
+    if about.family != DEMO:
+        family, has = FAMILIES[about.family], f"{about.family} has"
+        needed += [(has, name, getattr(family, name)) for name in ("words", "context", "first")]
+        if len(sizes.layers) != len(family.layers):
+            raise ValueError(f"it has {len(sizes.layers)} layers, but {has} {len(family.layers)} blocks with attention")
+        for number, (own, base) in enumerate(zip(sizes.layers, family.layers, strict=True)):
+            if own != base:
+                raise ValueError(f"`layers.{number}` has {own[0]} channels in {own[1]} heads, but {has} {base[0]} in {base[1]}")
+    for who, name, size in needed:
+        if getattr(sizes, name) != size:
+            raise ValueError(f"`sizes.{name}` is {getattr(sizes, name)}, but {who} {size}")
+
+
 def _about(said: dict) -> About:
     fields = {"order", *About.__dataclass_fields__}
     if unknown := said.keys() - fields:
@@ -130,16 +150,13 @@ def _about(said: dict) -> About:
     family = _choice("family", said["family"], (*FAMILIES, DEMO))
     sizes = _sizes(said["sizes"])
     config, image = said["text_config"], said["image_encoder"]
-    if family != DEMO:
-        _check_family(family, sizes)
-        if config is not None:
-            raise ValueError(f"`text_config` is given, but the text encoders of {family} are known")
-    else:
+    if family == DEMO:
         config = {name: _text_config(f"text_config.{name}", config[name], sizes.words[name]) for name in sizes.words}
+    elif config is not None:
+        raise ValueError(f"`text_config` is given, but the text encoders of {family} are known")
     image = _vision_config(image) if isinstance(image, dict) else _choice("image_encoder", image, IMAGE_ENCODERS)
-    _check_image(image if isinstance(image, dict) else IMAGE_ENCODERS[image], sizes)
     flags = {name: _flag(name, said[name]) for name in ("box_of_one", "location", "cls", "boxes")}
-    return About(
+    about = About(
         family=family,
         base=_text("base", said["base"]),
         sizes=sizes,
@@ -152,6 +169,8 @@ def _about(said: dict) -> About:
         steps=_number("steps", said["steps"], least=0),
         **flags,
     )
+    check(about)
+    return about
 
 
 def _sizes(said: dict) -> Sizes:
@@ -160,19 +179,13 @@ def _sizes(said: dict) -> Sizes:
     words, layers = said["words"], said["layers"]
     if not isinstance(words, dict) or not words or not words.keys() <= TEXT_ENCODERS.keys():
         raise ValueError(f"`sizes.words` is {_shown(words)}, but needs the width of one or more of {', '.join(TEXT_ENCODERS)}")
-    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST["layers"]:
+    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_LAYERS:
         raise ValueError(f"`sizes.layers` is {_shown(layers)}, but needs 1 to {MOST['layers']} pairs of channels and heads")
     pairs = []
     for channels, heads in layers:
         pairs.append((_number("sizes.layers", channels), _number("sizes.layers", heads)))
         _check_heads("sizes.layers", channels, heads)
     return Sizes({name: _number(f"sizes.words.{name}", width) for name, width in words.items()}, layers=tuple(pairs), **numbers)
-
-
-def _check_family(family: str, sizes: Sizes) -> None:
-    for name, needed in vars(FAMILIES[family]).items():
-        if getattr(sizes, name) != needed:
-            raise ValueError(f"`sizes.{name}` is {_shown(getattr(sizes, name))}, but {family} has {_shown(needed)}")
 
 
 def _text_config(name: str, said: dict, width: int) -> dict[str, Any]:
@@ -200,13 +213,6 @@ def _configuration(name: str, said: dict, keys: Iterable[str]) -> dict[str, Any]
     config = {key: _number(f"{name}.{key}", said[key]) for key in keys}
     _check_heads(name, config["hidden_size"], config["num_attention_heads"])
     return config
-
-
-def _check_image(config: Mapping[str, Any], sizes: Sizes) -> None:
-    given = {"cls": config["projection_dim"], "patch": config["hidden_size"], "patches": patches_of(config)}
-    for name, needed in given.items():
-        if getattr(sizes, name) != needed:
-            raise ValueError(f"`sizes.{name}` is {getattr(sizes, name)}, but its image encoder gives {needed}")
 
 
 def _check_heads(name: str, channels: int, heads: int) -> None:

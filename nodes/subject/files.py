@@ -10,7 +10,7 @@ rows that were trained and `<name>.rows` their numbers; the others are zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,10 +19,12 @@ from .about import DIFFERENCE, VOCABULARY, About, patches_of
 from .adapter import Networks
 
 
-def whole(about: About, state: Mapping[str, torch.Tensor], names: Mapping[str, str] | None = None) -> dict[str, torch.Tensor]:
+def whole(
+    about: About, state: Mapping[str, torch.Tensor], called: Callable[[str], str] = lambda name: name
+) -> dict[str, torch.Tensor]:
     """The weights of a file with whole tables of words. Raises ValueError, with their names, for what is missing or left over.
 
-    names: what errors call a weight, by its name here, where the file calls it something else.
+    called: what errors call a weight of a name here.
     """
     found = {key: value for key, value in state.items() if not key.endswith(ROWS)}
     for key, numbers in ((key, value) for key, value in state.items() if key.endswith(ROWS)):
@@ -31,7 +33,7 @@ def whole(about: About, state: Mapping[str, torch.Tensor], names: Mapping[str, s
             raise ValueError(f"`{key}` is not known")
         found[table] = spread(table, found[table], numbers, VOCABULARY)
     needed, optional = shapes(about)
-    _check(found, needed, optional, names or {})
+    _check(found, needed, optional, called)
     return found
 
 
@@ -109,16 +111,16 @@ def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def _check(found: Mapping, needed: Mapping, optional: set[str], names: Mapping[str, str]) -> None:
+def _check(found: Mapping, needed: Mapping, optional: set[str], called: Callable[[str], str]) -> None:
     """Refuse weights that are not exactly those that are needed."""
-    problems = [f"`{names.get(key, key)}` is missing" for key in needed if key not in found and key not in optional]
-    problems += [f"`{names.get(key, key)}` is not known" for key in found if key not in needed]
+    problems = [f"`{called(key)}` is missing" for key in needed if key not in found and key not in optional]
+    problems += [f"`{called(key)}` is not known" for key in found if key not in needed]
     for key in (key for key in needed if key in found):
         value = found[key]
         if not torch.is_tensor(value) or not value.is_floating_point():
-            problems.append(f"`{names.get(key, key)}` holds no weights")
+            problems.append(f"`{called(key)}` holds no weights")
         elif tuple(value.shape) != needed[key]:
-            problems.append(f"`{names.get(key, key)}` has shape {tuple(value.shape)}, needs {needed[key]}")
+            problems.append(f"`{called(key)}` has shape {tuple(value.shape)}, needs {needed[key]}")
     if problems:
         shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
         raise ValueError(f"{len(problems)} of its weights do not fit: {shown}")

@@ -10,6 +10,7 @@ import folder_paths
 
 from ...host import inputs, model_files, weights
 from .. import about as abouts
+from .. import authors
 
 NODE = "Load Subject Adapter"
 FOLDER = "subject_adapters"
@@ -17,9 +18,8 @@ ENDING = ".safetensors"
 DEMO = "demo"
 DEMO_FILE = Path(__file__).resolve().parents[3] / "demo" / "subjects.safetensors"
 """What `demo` chooses: it is beside the demo's other models, which stand above this flow."""
-PARTS = ("unet", "clip_text", "mlp", "proj")
-"""The authors' four: each is `<part>_0_<step>/pytorch_model.bin`."""
 PART_FILE = "pytorch_model.bin"
+"""Of the authors' four, each in a folder `<part>_0_<step>`."""
 FIRST_PART = re.compile(r"unet(_\d+_\d+)")
 REMEDY = (
     "The authors of Subject-Diffusion have published no weights: choose `demo`, or a file that was trained with this pack's "
@@ -62,8 +62,8 @@ def find(name: str) -> Path:
 
 def parts(folder: Path) -> dict[str, Path]:
     """The authors' four files of the step that the UNet's folder names. Raises for those that are not there."""
-    step = folder.name.removeprefix(PARTS[0])
-    found = {part: folder.with_name(part + step) / PART_FILE for part in PARTS}
+    step = folder.name.removeprefix(authors.PARTS[0])
+    found = {part: folder.with_name(part + step) / PART_FILE for part in authors.PARTS}
     if missing := [str(path.relative_to(folder.parent)) for path in found.values() if not path.is_file()]:
         raise ValueError(
             f"{NODE}: {folder.parent} lacks {' and '.join(missing)}, but needs the four folders of one step that the authors' "

@@ -14,13 +14,13 @@ import comfy.ops
 import comfy.sd
 import torch
 
-from ...host import model_files
+from ...host import model_files, weights
 from .. import about as abouts
+from .. import authors
 from .. import files as forms
 from ..about import About
 from ..adapter import Networks
-from . import text_encoder
-from .files import NODE, REMEDY, describe
+from . import files, text_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +65,29 @@ def load(path: Path, clip_vision=None, clip=None) -> SubjectAdapter:
             own.patcher.cached_patcher_init = (load_text_encoder, (str(path),))
         patcher = _networks(about, state)
     except ValueError as problem:
-        if str(problem).startswith(f"{NODE}: "):
+        if str(problem).startswith(f"{files.NODE}: "):
             raise
-        raise ValueError(f"{NODE}: {path.name} cannot be used: {problem}") from problem
+        raise ValueError(f"{files.NODE}: {path.name} cannot be used: {problem}") from problem
     return SubjectAdapter(about, patcher, own, clip, image_encoder, path.name)
 
 
 def read(path: Path) -> tuple[About, dict[str, torch.Tensor]]:
-    """What a file says and holds, checked. Nothing in it can run."""
-    about = describe(path)
+    """What a file, or the authors' four beside a folder of theirs, says and holds, checked. Nothing in it can run."""
     try:
+        if path.is_dir():
+            step = int(path.name.rpartition("_")[2])
+            return authors.convert({part: _read_part(file) for part, file in files.parts(path).items()}, step)
+        about = abouts.parse(weights.read_metadata(path))
         return about, forms.whole(about, model_files.read(path))
     except ValueError as problem:
-        raise ValueError(f"{problem}. {REMEDY}.") from problem
+        raise ValueError(f"{problem}. {files.REMEDY}.") from problem
+
+
+def _read_part(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        return model_files.read(file)
+    except ValueError as problem:
+        raise ValueError(f"in {file.parent.name}, {problem}") from problem
 
 
 def load_text_encoder(path: str, disable_dynamic: bool = False):
