@@ -180,7 +180,7 @@ def _sizes(said: dict) -> Sizes:
     if not isinstance(words, dict) or not words or not words.keys() <= TEXT_ENCODERS.keys():
         raise ValueError(f"`sizes.words` is {_shown(words)}, but needs the width of one or more of {', '.join(TEXT_ENCODERS)}")
     if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_LAYERS:
-        raise ValueError(f"`sizes.layers` is {_shown(layers)}, but needs 1 to {MOST['layers']} pairs of channels and heads")
+        raise ValueError(f"`sizes.layers` is {_shown(layers)}, but needs 1 to {MOST_LAYERS} pairs of channels and heads")
     pairs = []
     for channels, heads in layers:
         pairs.append((_number("sizes.layers", channels), _number("sizes.layers", heads)))

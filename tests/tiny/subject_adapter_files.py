@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -61,24 +62,41 @@ def about(kind: str = "sd15", **changes) -> abouts.About:
 
 
 def state(about: abouts.About, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights for it that keep the size of what goes through; gates are open."""
+    """Random weights for it that keep the size of what goes through, all of them such as half precision has; gates are open."""
     generator, made = torch.Generator().manual_seed(seed), {}
     for name, shape in files.shapes(about)[0].items():
         noise = torch.randn(shape, generator=generator)
-        if "alpha" in name or "null" in name:
-            made[name] = noise
-        elif len(shape) > 1:
-            made[name] = noise * noise[0].numel() ** -0.5
-        else:
-            made[name] = 0.1 * noise + (1 if "norm" in name and name.endswith("weight") else 0)
+        if len(shape) > 1 and "null" not in name:
+            noise = noise * noise[0].numel() ** -0.5
+        elif shape and "null" not in name:
+            noise = 0.1 * noise + (1 if "norm" in name and name.endswith("weight") else 0)
+        made[name] = noise.half().float()
+    return made
+
+
+def vision(folder: Path, seed: int = 0, **config):
+    """A CLIP_VISION with random weights. config: what differs from VISION."""
+    import comfy.clip_vision
+
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "config.json"
+    file.write_text(json.dumps({**VISION, **config}))
+    made, generator = comfy.clip_vision.ClipVisionModel(str(file)), torch.Generator().manual_seed(seed)
+    weights = {name: torch.randn(value.shape, generator=generator) * 0.2 for name, value in made.get_sd().items()}
+    made.load_sd(weights)
     return made
 
 
 def save(path: Path, kind: str = "sd15", seed: int = 0, **changes) -> Path:
     """The file. changes: to what it says of itself."""
+    said = about(kind, **changes)
+    return write(path, said, state(said, seed))
+
+
+def write(path: Path, about: abouts.About, state: dict[str, torch.Tensor]) -> Path:
+    """A file of these weights."""
     from safetensors.torch import save_file
 
-    said = about(kind, **changes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state(said, seed), path, abouts.metadata(said))
+    save_file(state, path, abouts.metadata(about))
     return path
