@@ -47,11 +47,13 @@ def find(name: str) -> Path:
     """
     if problem := inputs.name_problem(NODE, "file", name):
         raise ValueError(problem)
-    if name == DEMO and not DEMO_FILE.is_file():
-        raise ValueError(f"{NODE}: {DEMO_FILE}, which ships with the pack, is not there. Reinstall the pack.")
+    if name == DEMO:
+        if not DEMO_FILE.is_file():
+            raise ValueError(f"{NODE}: {DEMO_FILE}, which ships with the pack, is not there. Reinstall the pack.")
+        return DEMO_FILE
     searched = folder_paths.get_folder_paths(FOLDER)
     paths = [Path(folder, *name.split("/")) for folder in searched] if model_files.is_inside(name) else []
-    for path in [DEMO_FILE] if name == DEMO else paths:
+    for path in paths:
         if path.is_file() and path.suffix == ENDING:
             return path
         if path.is_dir() and FIRST_PART.fullmatch(path.name):
