@@ -23,6 +23,7 @@ from same_subject.nodes.joint.host import sets as joint_sets
 from same_subject.nodes.joint.host import subject_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.nodes.joint.references import Reference
+from same_subject.nodes.subject.host import files as subject_adapter_files
 from same_subject.tests.server import graphs
 from same_subject.tests.tiny import models
 
@@ -48,6 +49,7 @@ def extension(demo):
     concept_files.register()
     identity_files.register()
     subject_files.register()
+    subject_adapter_files.register()
     return asyncio.run(same_subject.comfy_entrypoint())
 
 
