@@ -26,7 +26,7 @@ STAGES = {
     "finder": (450, 2e-3),
     "scene": (7600, 6e-4),
     "encoder": (1200, 1e-3),
-    "subjects": (5000, 6e-4),
+    "subjects": (5000, 1e-3),
     "pictures": (0, 0.0),
 }
 """Steps and learning rate of each stage, in order; the last one draws the demos' pictures."""
