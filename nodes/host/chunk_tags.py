@@ -15,6 +15,11 @@ NULL_TERMS = ("negative", "empty_negative_prompt")
 """The host's guiders' names for the conditioning that is steered away from."""
 
 
+def is_null(name: str, entry: dict) -> bool:
+    """Whether an entry of the guider's conditioning called ``name`` is steered away from, also one that was put `beside` it."""
+    return entry.get("prompt_type", name) in NULL_TERMS
+
+
 class ChunkTag(comfy.conds.CONDRegular):
     """Model conditioning whose batch is a tuple: ``cond`` of every chunk, in the order of the batch."""
 

@@ -155,7 +155,7 @@ class IdentitySampling:
                 f"Apply Identity: the {name} conditioning asks for the identities {wanted} (counted from 1), but "
                 f"the model has {len(self.identities)}. Connect the model that these identities were applied to."
             )
-        chunk = IdentityChunk(run, tuple(self.identities[number] for number in numbers), name not in chunk_tags.NULL_TERMS)
+        chunk = IdentityChunk(run, tuple(self.identities[number] for number in numbers), not chunk_tags.is_null(name, entry))
         return chunk_tags.tagged(entry, KEY, chunk)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
