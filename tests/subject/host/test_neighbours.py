@@ -53,7 +53,9 @@ class Control(comfy.controlnet.ControlBase):
 def test_a_controlnet_acts_on_every_term(unet, one):
     control = Control()
     said = with_subjects(one, control=control, control_apply_to_uncond=False)
-    negative = [[states, {**others, "control": control, "control_apply_to_uncond": False}] for states, others in scenes.text("not")]
+    negative = [
+        [states, {**others, "control": control, "control_apply_to_uncond": False}] for states, others in scenes.text("not")
+    ]
     calls = Calls(applying.apply(unet, one, PLAIN))
     result = scenes.sample(calls.model, positive=said, negative=negative)
     (middle,) = calls.controls[0]["middle"]
