@@ -17,6 +17,7 @@ from .prompts import Attempt
 
 SHARE = {
     "adapter": 0.5,
+    "subject adapter": 0.3,
     "subject": 0.5,
     "demo model": 0.5,
     "demo tools": 0.15,
@@ -145,6 +146,17 @@ def adapters(draw: random.Random) -> Iterator[Planted]:
         name = f"hostile_controlnet_{number}{ending}"
         graph = loaded("IdentityLoader", adapter="hostile_good.bin", control_net=f"instantid/{name}")
         yield Planted(f"models/instantid/{name}", content, Attempt("IdentityLoader", f"ControlNet: {what}", graph))
+
+
+def subject_adapters(folder: Path, draw: random.Random) -> Iterator[Planted]:
+    """Subject adapters in this pack's form. folder: for a good one."""
+    from same_subject.tests.tiny import subject_adapter_files
+
+    good = subject_adapter_files.save(folder / "good.safetensors").read_bytes()
+    for number, (what, content) in enumerate(some(SHARE["subject adapter"], draw, files.safetensors(good, draw))):
+        name = f"hostile_{number}.safetensors"
+        graph = loaded("SubjectAdapterLoader", file=name)
+        yield Planted(f"models/subject_adapters/{name}", content, Attempt("SubjectAdapterLoader", what, graph))
 
 
 def segmenters(draw: random.Random) -> Iterator[Planted]:

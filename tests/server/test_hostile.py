@@ -125,7 +125,7 @@ def test_damaged_and_hostile_files(live, described, names, tmp_path):
     tiny = (live.base / "models" / "jedi_demo" / "tiny.safetensors").read_bytes()
     planted = [
         *planting.demo_files(tiny, draw), *planting.adapters(draw), *planting.detectors(grounding.save_folder(tmp_path), draw),
-        *planting.pictures(draw), *planting.subjects(draw),
+        *planting.pictures(draw), *planting.subjects(draw), *planting.subject_adapters(tmp_path / "subjects", draw),
     ]  # fmt: skip
     if importlib.util.find_spec("segment_anything"):
         planted += planting.segmenters(draw)
