@@ -49,7 +49,7 @@ def _is_node(node: object) -> bool:
 def needs(prompt: Mapping, listed: Mapping) -> list[Need]:
     """What the nodes of a graph in API form need, each once, in the order of its nodes. listed: all of `models.yaml`.
 
-    An input that is linked names nothing here, and one at `none` needs nothing. Where nothing is chosen yet, the list's
+    An input that is linked names nothing here, and one at `none`, or at what ships with the pack, needs nothing. Where nothing is chosen yet, the list's
     default is needed.
     """
     found: dict[tuple, Need] = {}
@@ -75,6 +75,8 @@ def _of_node(node: Mapping, listed: Mapping) -> Iterator[Need]:
         if isinstance(value, (list, dict)) or value == NONE:
             continue
         chosen = rule.get("file") or (value if isinstance(value, str) and value else rule["default"])
+        if chosen == rule.get("ships"):
+            continue
         use = (Use(title(node), node["class_type"], name, chosen),)
         entries = [each for each in listed["models"] if each["folder"] == rule["folder"] and _belongs(each["file"], chosen)]
         yield from (Need(each["file"], rule["folder"], each, use) for each in entries)

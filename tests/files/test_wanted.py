@@ -49,6 +49,12 @@ def test_where_nothing_is_chosen_the_default_is_needed(nothing):
     assert names(node("ConceptSegmenterLoader", **nothing)) == ["sam_vit_b_01ec64.pth", "segment-anything"]
 
 
+def test_what_ships_with_the_pack_needs_nothing_and_a_file_of_ones_own_its_folder():
+    assert needs(node("SubjectAdapterLoader", file="demo"), node("SubjectAdapterLoader")) == []
+    (own,) = needs(node("SubjectAdapterLoader", file="my pets.safetensors"))
+    assert (own.name, own.folder, own.entry) == ("my pets.safetensors", "models/subject_adapters", None)
+
+
 def test_a_linked_input_names_nothing_and_other_nodes_need_nothing():
     assert names(node("CheckpointLoaderSimple", ckpt_name=["7", 0]), node("KSampler", steps=20), node("gone", file="x.pth")) == []
 
@@ -68,7 +74,9 @@ def test_what_is_no_graph_is_refused(given):
 
 def test_every_name_in_the_list_of_inputs_leads_to_a_file_or_package_that_is_listed():
     for kind, rules in LISTED["inputs"].items():
-        for name in rules:
+        for name, rule in rules.items():
+            if rule.get("default") == rule.get("ships", ""):
+                continue
             found = needs(node(kind, **{name: None}))
             assert found and all(need.entry for need in found), f"the default of {kind}.{name}"
 

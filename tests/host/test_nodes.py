@@ -100,6 +100,10 @@ def test_the_pack_lists_its_nodes(extension):
         "ConceptBranch",
         "ConceptScene",
         "DemoToolsLoader",
+        "SubjectAdapterLoader",
+        "SubjectPicture",
+        "SubjectPrompt",
+        "SubjectApply",
         "CheckFiles",
         "IdentityApplyInstantID",
         "IdentityApplyInstantIDAdvanced",
@@ -112,7 +116,7 @@ def test_the_pack_lists_its_nodes(extension):
 def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extension):
     for name, schema in schemas(extension).items():
         root, *flow = schema.category.split("/")
-        assert root == "Same Subject" and flow in (["JeDi"], ["Concepts"], ["Identity"], []), name
+        assert root == "Same Subject" and flow in (["JeDi"], ["Concepts"], ["Identity"], ["Subjects"], []), name
         assert schema.description and schema.display_name, name
         assert len(schema.search_aliases) >= 3 or schema.is_deprecated, name
         for item in (*schema.inputs, *schema.outputs):
@@ -400,6 +404,8 @@ def validate(prompt):
 BROUGHT = {
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
     ("LoadImage", "image"): "input",
+    ("CLIPVisionLoader", "clip_name"): "clip_vision",
+    ("SubjectAdapterLoader", "file"): "subject_adapters",
     ("ConceptDetectorLoader", "file"): "grounding-dino",
     ("ConceptSegmenterLoader", "file"): "sams",
     ("IdentityLoader", "adapter"): "instantid",

@@ -17,6 +17,7 @@ GOOD = {
     "JediJointSet": {"prompts": "a\nb", "width": 64, "height": 64},
     "ConceptFind": {"phrases": "ball\nstar", "if_missing": "empty concept"},
     "IdentityFaceAnalysis": {"files": "any", "device": "cpu"},
+    "SubjectAdapterLoader": {"file": "demo"},
     "SceneToolsLoader": dict.fromkeys(("detector", "segmenter", "adapter", "face_analysis", "control_net"), "none"),
 }
 """What a node's own defaults leave open."""
@@ -171,6 +172,26 @@ def composed():
     return graph | sampled(link("compose"), link("words"), link("null"), link("empty"), link("model", 2))
 
 
+def subjects():
+    """A subject cut out, its prompt, and the picture with it in its place."""
+    graph = {
+        "model": node("JediDemoLoader", file=SCENE),
+        "adapter": node("SubjectAdapterLoader", file="demo", clip=link("model", 1)),
+        "photo": node("LoadImage", image=PICTURE),
+        "white": node("SolidMask", value=1.0, width=64, height=64),
+        "subject": node(
+            "SubjectPicture", adapter=link("adapter"), image=link("photo"), class_name="ball", place="box", x=0.25, y=0.25,
+            width=0.5, height=0.5, seed=0, mask=link("white"),
+        ),
+        "prompt": node(
+            "SubjectPrompt", adapter=link("adapter"), text="a ball in a meadow", negative="", subjects=link("subject")
+        ),
+        "apply": node("SubjectApply", model=link("model"), subjects=link("subject"), image_cfg=1.5, interpolation=0.0),
+        "empty": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    }  # fmt: skip
+    return graph | sampled(link("apply"), link("prompt"), link("prompt", 1), link("empty"), link("model", 2))
+
+
 def upstream(graph, *ends):
     """The part of a graph that the nodes ``ends`` need."""
     wanted, todo = set(), list(ends)
@@ -191,7 +212,7 @@ def all_homes(described, ours):
 
     The graph has the one output, of those that the node leads to, that needs the fewest nodes.
     """
-    drawn = (joint(), scene(), composed())
+    drawn = (joint(), scene(), composed(), subjects())
     homes = {}
     for kind in ours:
         found = None

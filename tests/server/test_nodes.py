@@ -23,7 +23,8 @@ IDENTITY = [
     *("IdentityKeypoints", "IdentityApply", "IdentityControl"),
 ]
 SCENE = ["SceneToolsLoader", "SceneConcept", "SceneCompose", "ConceptBranch", "ConceptScene", "DemoToolsLoader"]
-NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, "CheckFiles"]
+SUBJECTS = ["SubjectAdapterLoader", "SubjectPicture", "SubjectPrompt", "SubjectApply"]
+NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, "CheckFiles"]
 REPLACING = [
     *("IdentityApplyInstantID", "IdentityApplyInstantIDAdvanced", "IdentityInstantIDAttention"),
     *("IdentityInstantIDControlNet", "IdentityInstantIDKeypoints"),
