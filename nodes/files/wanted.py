@@ -49,8 +49,8 @@ def _is_node(node: object) -> bool:
 def needs(prompt: Mapping, listed: Mapping) -> list[Need]:
     """What the nodes of a graph in API form need, each once, in the order of its nodes. listed: all of `models.yaml`.
 
-    An input that is linked names nothing here, and one at `none`, or at what ships with the pack, needs nothing. Where nothing is chosen yet, the list's
-    default is needed.
+    An input that is linked names nothing here, and one at `none`, or at what ships with the pack, needs nothing. Where nothing
+    is chosen yet, the list's default is needed.
     """
     found: dict[tuple, Need] = {}
     for node in prompt.values():

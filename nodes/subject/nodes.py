@@ -97,13 +97,17 @@ class SubjectNode(io.ComfyNode):
                 share("width", 0.5, "Width of its box, as a share of the picture's."),
                 share("height", 0.5, "Height of its box, as a share of the picture's."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Chooses the place where `place` is anywhere."
+                    "place_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="Chooses the place where `place` is anywhere.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White on the subject in `image`, from Concept Masks, Load Image or painted. Without it the whole "
-                    "picture counts as the subject.",
+                    tooltip="White on the subject in `image`, from Concept Masks or painted. Load Image gives one that is white "
+                    "where a picture is transparent: put Invert Mask between. Without it the whole picture counts.",
                 ),
                 sockets.Subjects.Input("previous", optional=True, tooltip="The subjects before this one, from another Subject."),
                 io.Mask.Input("where", optional=True, tooltip="White where the subject goes in the new picture."),
@@ -124,9 +128,15 @@ class SubjectNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, place, class_name):
+    def validate_inputs(cls, place, class_name, x, y, width, height):
         if (problem := inputs.check_choice("Subject", "place", place, places.KINDS)) is not True:
             return problem
+        numbers = x, y, width, height
+        if place == places.BOX and all(isinstance(one, (int, float)) for one in numbers):
+            try:
+                places.box(*numbers)
+            except ValueError as wrong:
+                return inputs.Once(str(wrong), "See `x`, `y`, `width` and `height`.")
         return inputs.text_problem("Subject", "class_name", class_name) or True
 
     @classmethod
@@ -141,7 +151,7 @@ class SubjectNode(io.ComfyNode):
         y,
         width,
         height,
-        seed,
+        place_seed,
         mask=None,
         previous=None,
         where=None,
@@ -149,7 +159,7 @@ class SubjectNode(io.ComfyNode):
         concept=1,
     ) -> io.NodeOutput:
         where = None if where is None else inputs.masks(where, "Subject: `where`")
-        wanted = places.Wanted(place, x, y, width, height, seed, where, boxes, concept)
+        wanted = places.Wanted(place, x, y, width, height, place_seed, where, boxes, concept)
         subject, shown = applying.encode(adapter, image, mask, class_name, wanted.place())
         if previous is not None and previous.adapter is not adapter:
             raise ValueError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ..concepts.places import Boxes
-from .where import Anywhere, Box
+from .where import Anywhere, Box, problem
 
 BOX, MASK, FOUND, OWN, ANYWHERE = "box", "mask", "found", "its own picture", "anywhere"
 KINDS = (BOX, MASK, FOUND, OWN, ANYWHERE)
@@ -44,12 +44,20 @@ class Wanted:
             if not given and self.kind == kind:
                 raise ValueError(f"Subject: `place` is `{kind}`, which needs `{name}`. Connect it, or choose another `place`.")
         if self.kind == BOX:
-            return self.x, self.y, self.x + self.width, self.y + self.height
+            return box(self.x, self.y, self.width, self.height)
         if self.kind == ANYWHERE:
             return Anywhere(self.seed)
         if self.where is not None:
             return _around(self.where)
         return None if self.boxes is None else _found(self.boxes, self.concept)
+
+
+def box(x: float, y: float, width: float, height: float) -> Box:
+    """The box of these shares of the picture. Raises ValueError for one that is empty or leaves the picture."""
+    made = x, y, x + width, y + height
+    if wrong := problem(made):
+        raise ValueError(f"Subject: the box {wrong}.")
+    return made
 
 
 def _around(masks: torch.Tensor) -> Box:

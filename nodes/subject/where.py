@@ -53,18 +53,26 @@ def placed(places: Sequence[Box | Anywhere], aspect: float) -> tuple[Box, ...]:
 
 def check(boxes: Sequence[Box]) -> None:
     """Raise ValueError for a box that is empty or outside of the picture, or covers another one."""
-    for number, (left, top, right, bottom) in enumerate(boxes, 1):
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
-                f"Apply Subjects: the box of subject {number} goes from {left:g}, {top:g} to {right:g}, {bottom:g}, but needs "
-                "left < right and top < bottom in 0 to 1, as shares of the picture. Change x, y, width or height of its Subject."
-            )
-        for other, box in enumerate(boxes[: number - 1], 1):
-            if overlap(boxes[number - 1], box) > COVERED:
+    for number, box in enumerate(boxes, 1):
+        if wrong := problem(box):
+            raise ValueError(f"Apply Subjects: the box of subject {number} {wrong} of its Subject.")
+        for other, earlier in enumerate(boxes[: number - 1], 1):
+            if overlap(box, earlier) > COVERED:
                 raise ValueError(
                     f"Apply Subjects: the boxes of subjects {other} and {number} cover each other. Move one of them: they may "
                     f"share up to {COVERED:.0%} of what both take."
                 )
+
+
+def problem(box: Box) -> str | None:
+    """Why a box cannot be, as the middle of a sentence; None if it can."""
+    left, top, right, bottom = box
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+        return None
+    return (
+        f"goes from {left:g}, {top:g} to {right:g}, {bottom:g}, but needs left < right and top < bottom in 0 to 1, as shares of "
+        "the picture. Change `x`, `y`, `width` or `height`"
+    )
 
 
 def overlap(one: Box, two: Box) -> float:

@@ -181,7 +181,7 @@ def subjects():
         "white": node("SolidMask", value=1.0, width=64, height=64),
         "subject": node(
             "SubjectPicture", adapter=link("adapter"), image=link("photo"), class_name="ball", place="box", x=0.25, y=0.25,
-            width=0.5, height=0.5, seed=0, mask=link("white"),
+            width=0.5, height=0.5, place_seed=0, mask=link("white"),
         ),
         "prompt": node(
             "SubjectPrompt", adapter=link("adapter"), text="a ball in a meadow", negative="", subjects=link("subject")

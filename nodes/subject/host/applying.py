@@ -15,23 +15,29 @@ from .sampling import SubjectSampling
 
 
 def encode(adapter, image: torch.Tensor, mask: torch.Tensor | None, name: str, place: Box | Anywhere | None) -> tuple:
-    """A Subject of one picture [1, H, W, 3], and its cut-out [S, S, 3]. mask: [1, H, W] in 0..1; None takes the whole picture.
+    """A Subject of one picture [1, H, W, 3 or 4], and its cut-out [S, S, 3]. mask: [1, H, W] in 0..1; None takes the whole.
 
-    place: None puts it where it stands in its own picture. Raises ValueError for what is not one picture and one mask of its
-    shape, and for an empty mask or name.
+    A mask that is white everywhere may have any size: Load Image, and Invert Mask, give a small one for a picture without
+    transparency. place: None puts it where it stands in its own picture. Raises ValueError for what is not one picture and one
+    mask of its shape, and for an empty mask or name.
     """
     if len(image) != 1:
         raise ValueError(f"Subject: `image` holds {len(image)} pictures, but needs one. Connect one, by Image From Batch.")
     inputs.check_finite(image, "Subject: `image`")
     if not name.strip():
         raise ValueError("Subject: `class_name` is empty, but needs a word for what it is, such as `dog`. Type one.")
+    image, alpha = image[..., :3], image[..., 3:]
     covering = torch.ones(1, *image.shape[1:3]) if mask is None else inputs.masks(mask, "Subject: `mask`")
-    if tuple(covering.shape) != tuple(image.shape[:3]):
+    if len(covering) == 1 and bool((covering > 0.5).all()):
+        covering = torch.ones(1, *image.shape[1:3])
+    if tuple(covering.shape) != tuple(image.shape[:3]) and bool((covering > 0.5).any()):
         given, needed = (" x ".join(map(str, shape)) for shape in (covering.shape, image.shape[:3]))
         raise ValueError(
             f"Subject: `mask` has the shape {given} (masks x height x width), but `image` has {needed}. Connect the mask of this "
             "picture, or scale it."
         )
+    if alpha.shape[-1] and covering.shape == alpha.shape[:3]:
+        covering = covering * alpha[..., 0].to(covering)
     try:
         shown = cutting.cut_out(image[0], covering[0])
     except ValueError as problem:
