@@ -18,7 +18,7 @@ if not __package__:
     load()
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from same_subject.dev.setup.caching import cache_folder
@@ -26,7 +26,7 @@ from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.errors import SetupError, plain_errors
 from same_subject.dev.setup.finding import find
 from same_subject.dev.setup.processes import CHILD, bytecode_elsewhere, continue_inside, end, inside, wait_for
-from same_subject.dev.setup.tools import test_tools
+from same_subject.dev.setup.tools import label_tools, test_tools
 
 __all__ = [
     "CHILD",
@@ -39,18 +39,25 @@ __all__ = [
     "enter",
     "find",
     "inside",
+    "label_tools",
     "plain_errors",
     "test_tools",
     "wait_for",
 ]
 
 
-def enter(comfyui: Path | None, script: str, arguments: Sequence[str]) -> Host:
-    """The `Host` whose Python this process is. Elsewhere `script` runs again inside one, and this process ends as that does."""
+def enter(
+    comfyui: Path | None, script: str, arguments: Sequence[str], tools: Callable[[Host], Path | None] = lambda host: None
+) -> Host:
+    """The `Host` whose Python this process is. Elsewhere `script` runs again inside one, and this process ends as that does.
+
+    tools: a folder of packages that it needs there beside the host's own, such as `label_tools`.
+    """
     host = inside()
     if host is None:
         with plain_errors():
-            raise SystemExit(continue_inside(find(comfyui), script, arguments))
+            host = find(comfyui)
+            raise SystemExit(continue_inside(host, script, arguments, tools(host)))
     return host
 
 

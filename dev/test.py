@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_pytest(for_pytest)
     with hosts.plain_errors():
         host = hosts.find(options.comfyui)
-        tools = hosts.test_tools(host)
+        tools = hosts.test_tools(host), hosts.label_tools(host)
         print(f"Testing with ComfyUI {host.version} in {host.root}", flush=True)
-        return hosts.continue_inside(host, __file__, for_pytest, tools)
+        return hosts.continue_inside(host, __file__, for_pytest, *tools)
 
 
 def run_pytest(arguments: list[str]) -> int:

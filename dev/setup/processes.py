@@ -17,12 +17,12 @@ CHILD = "SAME_SUBJECT_CHILD"
 """The variable that tells a command that it runs inside already."""
 
 
-def continue_inside(host: Host, script: str | Path, arguments: Sequence[str], tools: Path | None = None) -> int:
-    """Run a command again with the host's Python, and return its exit code."""
+def continue_inside(host: Host, script: str | Path, arguments: Sequence[str], *tools: Path | None) -> int:
+    """Run a command again with the host's Python, which finds packages in these folders, too; return its exit code."""
     environment = {**os.environ, **bytecode_elsewhere(host), CHILD: "1", "COMFYUI_PATH": str(host.root)}
     environment.pop("PYTHONHOME", None)
-    if tools:
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tools), os.environ.get("PYTHONPATH")]))
+    if any(tools):
+        environment["PYTHONPATH"] = os.pathsep.join([*map(str, filter(None, tools)), *filter(None, [os.environ.get("PYTHONPATH")])])
     return wait_for(subprocess.Popen([str(host.python), "-u", str(script), *arguments], env=environment))
 
 

@@ -25,3 +25,14 @@ TEST_ORACLES = (
     "ml_dtypes>=0.5.4,<1",
 )
 """What tests compare with. Installed without what they ask for, so that nothing in the host's place is replaced."""
+LABEL_TOOLS = (
+    "spacy>=3.8,<4",
+    "pyarrow>=17",
+    # what spaCy asks for and the host does not have
+    *("thinc>=8.3.12,<8.4", "blis>=1.3,<1.4", "cymem>=2.0.2,<2.1", "murmurhash>=1,<1.1", "preshed>=3.0.2,<3.1,!=3.0.14"),
+    *("catalogue>=2.0.6,<2.1", "confection>=1.3.4,<2", "srsly>=2.5.3,<3", "wasabi>=1.1,<1.2", "weasel>=1.0.1,<2"),
+    *("spacy-legacy>=3.0.11,<3.1", "spacy-loggers>=1,<2", "cloudpathlib>=0.20,<1", "smart-open>=7", "wrapt>=1.17"),
+    *("httpx>=0.27,<1", "httpcore>=1,<2"),
+)
+"""What `research/label.py` imports; in `pyproject.toml` as the group `label`. Ray is left to whoever has a cluster: it must be of
+the cluster's version."""

@@ -87,13 +87,17 @@ class Finder(nn.Module):
         """Logits of SHAPES [B, 4]."""
         return self.classifier(cut(square, mask))
 
+    def seen(self, picture: torch.Tensor) -> torch.Tensor:
+        """A picture [H, W, 3] in 0..1 of any size as the networks see it, [1, 3, SIDE, width]."""
+        height, width = picture.shape[:2]
+        wide = max(8, round(width / height * SIDE / 8) * 8)
+        return F.interpolate(picture.movedim(-1, 0)[None].float(), (SIDE, wide), mode="bilinear", antialias=True).clamp(0, 1)
+
     @torch.no_grad()
     def toys(self, picture: torch.Tensor) -> list[Toy]:
         """The toys of one picture [H, W, 3] in 0..1 of any size, from left to right."""
-        height, width = picture.shape[:2]
-        wide = max(8, round(width / height * SIDE / 8) * 8)
-        seen = F.interpolate(picture.movedim(-1, 0)[None].float(), (SIDE, wide), mode="bilinear", antialias=True).clamp(0, 1)
-        scale = torch.tensor([width / wide, height / SIDE] * 2)
+        seen = self.seen(picture)
+        scale = torch.tensor([picture.shape[1] / seen.shape[-1], picture.shape[0] / SIDE] * 2)
         found = []
         for mask in blobs(self.segmenter(seen)[0, 0] > 0):
             box = torch.tensor(box_of(mask).corners)

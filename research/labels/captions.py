@@ -1,0 +1,58 @@
+"""Captions of pictures by BLIP-2 (Li et al., 2023) in transformers' implementation, from a folder of files on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import torch
+from PIL import Image
+
+from ...dev.setup.errors import SetupError
+from ...nodes.host import model_files
+
+MOST_TOKENS, BEAMS = 30, 5
+"""As in the captioning settings of BLIP-2's authors."""
+ACTIVATIONS = 2 * 2**30
+"""Bytes that it needs beside its weights; an estimate for the host."""
+
+
+class CaptioningNetwork(torch.nn.Module):
+    """The network as the host's ModelPatcher needs it: a module whose `device` can be set."""
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.network = network
+
+
+class Captioner:
+    """Writes a caption for each picture. folder: as published, with its configuration, weights, tokenizer and preprocessor."""
+
+    def __init__(self, folder: Path):
+        from transformers import AutoProcessor, Blip2ForConditionalGeneration
+
+        if not (folder / "config.json").is_file():
+            raise SetupError(f"label: {folder} holds no BLIP-2: it has no config.json. Give a folder as published.")
+        half = comfy.model_management.get_torch_device().type == "cuda"
+        try:
+            self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            network: Any = Blip2ForConditionalGeneration.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float16 if half else torch.float32
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as problem:
+            raise SetupError(
+                f"label: {folder} cannot be used as a BLIP-2: {model_files.first_line(problem)}. Download it again, all files of "
+                "one model into one folder."
+            ) from problem
+        self.patcher = model_files.managed(CaptioningNetwork(network.eval().requires_grad_(False)))
+
+    @torch.no_grad()
+    def __call__(self, picture: Image.Image) -> str:
+        """What an RGB picture shows, in one line without a full stop."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=ACTIVATIONS, force_full_load=True)
+        network = self.patcher.model.network
+        weight = next(network.parameters())
+        seen = self.processor(images=picture, return_tensors="pt").to(weight.device, weight.dtype)
+        tokens = network.generate(**seen, max_new_tokens=MOST_TOKENS, num_beams=BEAMS, do_sample=False)
+        return " ".join(self.processor.batch_decode(tokens, skip_special_tokens=True)[0].split()).rstrip(" .")

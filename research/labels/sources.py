@@ -1,0 +1,169 @@
+"""Where pictures come from: folders, WebDataset shards, parquet lists of local files; each is a range of bytes in a file."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...dev.setup.errors import SetupError
+
+from .pictures import SUFFIXES, Damaged
+
+LISTS, SHARDS = (".parquet",), (".tar",)
+CAPTIONS = ("txt", "caption.txt", "caption")
+MOST_TEXT = 2**16
+"""Bytes of a caption that are read."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture. key: its name, of its own in a source. path, start, length: where its bytes are; length -1 is the whole file.
+
+    caption: "" where none is given. problem: why there is no picture to read, "" where there is.
+    """
+
+    key: str
+    path: str
+    start: int = 0
+    length: int = -1
+    caption: str = ""
+    problem: str = ""
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises Damaged where they are not there."""
+        if self.problem:
+            raise Damaged(self.problem)
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.start)
+                data = file.read(self.length)
+        except OSError as problem:
+            raise Damaged(f"it cannot be read: {problem.strerror or problem}") from problem
+        if self.length >= 0 and len(data) < self.length:
+            raise Damaged(f"its file ends after {len(data)} of {self.length} bytes")
+        return data
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns in a parquet list."""
+
+    picture: str = "path"
+    caption: str = "caption"
+
+
+def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa: B008
+    """Every picture of a folder with all below it, a `.tar` or a `.parquet`, in the order of their names.
+
+    Raises SetupError where the source is none of these, or a list lacks its column.
+    """
+    if source.is_dir():
+        for folder, below, names in os.walk(source):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith("."):
+                    yield from _file(Path(folder, name), source, columns)
+    elif source.is_file() and source.suffix.lower() in (*SUFFIXES, *LISTS, *SHARDS):
+        yield from _file(source, source.parent, columns)
+    else:
+        raise SetupError(
+            f"label: {source} holds no pictures. Give a folder of pictures or of WebDataset shards (.tar, not compressed), a shard, "
+            "or a .parquet that lists local files."
+        )
+
+
+def _file(path: Path, root: Path, columns: Columns) -> Iterator[Item]:
+    suffix, name = path.suffix.lower(), path.relative_to(root).as_posix()
+    if suffix in SUFFIXES:
+        yield Item(name, str(path), caption=_beside(path))
+    elif suffix in LISTS:
+        yield from _listed(path, columns)
+    elif suffix in SHARDS:
+        yield from _in_shard(path, name)
+
+
+def _beside(path: Path) -> str:
+    """The caption in the `.txt` of the same name, or in `<name>.caption.txt`."""
+    for beside in (path.with_suffix(".txt"), path.with_suffix(".caption.txt")):
+        if beside.is_file():
+            with open(beside, "rb") as file:
+                return _text(file.read(MOST_TEXT))
+    return ""
+
+
+def _text(data: bytes) -> str:
+    return " ".join(data.decode("utf-8", errors="replace").split())
+
+
+def samples(path: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    """The samples of a WebDataset shard: (key, field -> where its bytes start and how many there are).
+
+    Members with one path up to the first dot of its last part are one sample. Raises tarfile.TarError or OSError where the
+    file is damaged, behind the samples that stand before the damage.
+    """
+    key, fields = "", {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            folder, _, last = member.name.rpartition("/")
+            stem, _, field = last.partition(".")
+            if not member.isfile() or not stem:
+                continue
+            name = f"{folder}/{stem}" if folder else stem
+            if name != key and fields:
+                yield key, fields
+                fields = {}
+            key, fields[field.lower()] = name, (member.offset_data, member.size)
+            tar.members.clear()  # it would keep every header of a large shard
+        if fields:
+            yield key, fields
+
+
+def _in_shard(path: Path, name: str) -> Iterator[Item]:
+    try:
+        with open(path, "rb") as file:
+            for key, fields in samples(path):
+                kind = next((suffix[1:] for suffix in SUFFIXES if suffix[1:] in fields), None)
+                if kind is None:
+                    continue
+                caption = ""
+                if text := next((fields[field] for field in CAPTIONS if field in fields), None):
+                    file.seek(text[0])
+                    caption = _text(file.read(min(text[1], MOST_TEXT)))
+                yield Item(f"{name}/{key}.{kind}", str(path), *fields[kind], caption=caption)
+    except (tarfile.TarError, OSError, EOFError) as problem:
+        yield Item(f"{name}/*", str(path), problem=f"the shard is damaged from here on: {problem}")
+
+
+def _listed(path: Path, columns: Columns) -> Iterator[Item]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as problem:
+        raise SetupError(
+            f"label: {path.name} is read with the Python package `pyarrow`, which cannot be imported ({problem}). Install it with "
+            "`pip install pyarrow`."
+        ) from problem
+    try:
+        with parquet.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            if columns.picture not in names:
+                raise SetupError(
+                    f"label: {path.name} has no column `{columns.picture}`, but {', '.join(names) or 'none'}. Name the one that "
+                    "holds the pictures' paths with `--picture-column`."
+                )
+            wanted = [name for name in (columns.picture, columns.caption) if name in names]
+            for batch in table.iter_batches(batch_size=1024, columns=wanted):
+                for row in batch.to_pylist():
+                    yield _row(row, path, columns)
+    except (ArrowException, OSError) as problem:
+        yield Item(f"{path.name}/*", str(path), problem=f"the list is damaged from here on: {problem}")
+
+
+def _row(row: dict, path: Path, columns: Columns) -> Item:
+    named = row[columns.picture]
+    if not isinstance(named, str) or "://" in named:
+        return Item(str(named)[:500], "", problem="the list has no path of a local file here")
+    caption = row.get(columns.caption)
+    return Item(named, str(path.parent / named), caption=" ".join(caption.split()) if isinstance(caption, str) else "")
