@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
+import runpy
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,27 +29,33 @@ _worker: Any = None
 
 
 class Worker:
-    """What a process holds: the pack under its name, the host, and the models, all made here.
+    """What a process holds: the pack under its name, the host, and the models, all made with the first picture.
 
-    root: the pack's folder. comfyui: the host's. settings: of `worker.Settings`. Neither is on `sys.path` where Ray runs this.
+    root: the pack's folder. comfyui: the host's. settings: of `worker.Settings`. Ray hands this class over by value, for neither
+    folder is on the `sys.path` of its actors.
     """
 
     def __init__(self, root: str, comfyui: str, settings: dict):
-        import runpy
-
-        runpy.run_path(os.path.join(root, "dev", "pack.py"))["load"]()
-        from same_subject.dev import pack
-
-        pack.enter_host(comfyui)
-        from same_subject.research.labels import worker
-
-        self.labeller = worker.Labeller(worker.Settings(**settings))
+        self.made = root, comfyui, settings
+        self.labeller: Any = None
 
     def __call__(self, row: dict) -> dict:
-        """A picture's item as a row of plain values, to its record as JSON: rows of Ray have columns of one kind."""
-        from same_subject.research.labels.sources import Item as Given
+        """A picture's item, a row of plain values, to its ``record`` as JSON, or to the ``error`` that ends the run; the other is ""."""
+        root, comfyui, settings = self.made
+        runpy.run_path(os.path.join(root, "dev", "pack.py"))["load"]()
+        from same_subject.dev import pack
+        from same_subject.dev.setup import errors
+        from same_subject.research.labels import sources
 
-        return {"record": json.dumps(self.labeller.label(Given(**row)))}
+        try:
+            if self.labeller is None:
+                pack.enter_host(comfyui)
+                from same_subject.research.labels import worker
+
+                self.labeller = worker.Labeller(worker.Settings(**settings))
+            return {"record": json.dumps(self.labeller.label(sources.Item(**row))), "error": ""}
+        except errors.SetupError as problem:
+            return {"record": "", "error": str(problem)}
 
 
 def locally(items: Iterable[Item], root: str, comfyui: str, settings: dict, workers: int) -> Iterator[dict]:
@@ -66,7 +74,7 @@ def locally(items: Iterable[Item], root: str, comfyui: str, settings: dict, work
                 done, waiting = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
                 waiting |= {pool.submit(_label, made, asdict(item)) for item in islice(items, len(done))}
                 for one in done:
-                    yield json.loads(one.result()["record"])
+                    yield _record(one.result())
         except BrokenProcessPool as problem:
             raise SetupError(
                 "label: a worker ended without a word, which is what the system does where memory runs out. Run the command again "
@@ -92,11 +100,15 @@ def on_ray(items: Iterable[Item], root: str, comfyui: str, settings: dict, addre
     try:
         paths = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         ray.init(address=address, runtime_env={"env_vars": paths}, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError, RuntimeError) as problem:
-        raise SetupError(f"label: no Ray cluster answers at {address}: {str(problem).splitlines()[0]}") from problem
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as problem:
+        raise SetupError(
+            f"label: no Ray cluster lets us in at {address}: {str(problem).splitlines()[0]}. Check the address, and that Ray's "
+            "version and its authentication (RAY_AUTH_MODE) are the same here and there."
+        ) from problem
     try:
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         listed = [asdict(item) for item in items]
         if not listed:
             return
@@ -110,7 +122,7 @@ def on_ray(items: Iterable[Item], root: str, comfyui: str, settings: dict, addre
             num_gpus=1 if gpus else 0,
         )
         for row in rows.iter_rows():
-            yield json.loads(row["record"])
+            yield _record(row)
     finally:
         ray.shutdown()
 
@@ -152,8 +164,15 @@ def _start(places: Any, threads: int) -> None:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
+def _record(row: dict) -> dict:
+    """What a worker gave. Raises SetupError where that was an error."""
+    if row["error"]:
+        raise SetupError(row["error"])
+    return json.loads(row["record"])
+
+
 def _label(made: tuple[str, str, dict], row: dict) -> dict:
-    """In a worker's process: a picture's record. The models are loaded with the first, so that what is wrong is told."""
+    """In a worker's process: what its worker makes of a picture."""
     global _worker
     if _worker is None:
         _worker = Worker(*made)
