@@ -33,6 +33,8 @@ LABEL_TOOLS = (
     *("catalogue>=2.0.6,<2.1", "confection>=1.3.4,<2", "srsly>=2.5.3,<3", "wasabi>=1.1,<1.2", "weasel>=1.0.1,<2"),
     *("spacy-legacy>=3.0.11,<3.1", "spacy-loggers>=1,<2", "cloudpathlib>=0.20,<1", "smart-open>=7", "wrapt>=1.17"),
     *("httpx>=0.27,<1", "httpcore>=1,<2"),
+    # what others read shards with, for the tests
+    *("webdataset>=1,<2", "braceexpand>=0.1.7"),
 )
 """What `research/label.py` imports; in `pyproject.toml` as the group `label`. Ray is left to whoever has a cluster: it must be of
 the cluster's version."""

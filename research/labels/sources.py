@@ -119,6 +119,9 @@ def samples(path: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
             tar.members.clear()  # it would keep every header of a large shard
         if fields:
             yield key, fields
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes what is no header for the end
+            raise tarfile.ReadError(f"there is no member at byte {tar.offset}")
 
 
 def _in_shard(path: Path, name: str) -> Iterator[Item]:

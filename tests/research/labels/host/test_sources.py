@@ -1,0 +1,92 @@
+"""Where pictures come from: each kind of source gives the same bytes and captions, and damage is said, not raised."""
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+from same_subject.dev.setup.errors import SetupError
+from same_subject.research.labels import sources
+from same_subject.research.labels.pictures import Damaged
+from same_subject.tests.research.labels.host import given
+
+RED, BLUE = given.picture(), given.picture(colour=(20, 30, 200))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    source = tmp_path / "source"
+    (source / "below").mkdir(parents=True)
+    (source / "b.png").write_bytes(RED)
+    (source / "b.txt").write_text("a  red\ncar\n")
+    (source / "below" / "b.PNG").write_bytes(BLUE)
+    (source / "below" / "b.caption.txt").write_text("a blue car")
+    (source / "c.jpg").write_bytes(b"")
+    (source / ".hidden.png").write_bytes(RED)
+    (source / "notes.txt").write_text("no picture")
+    return source
+
+
+def read(source, *columns):
+    return [(item.key, item.caption, item.read()) for item in sources.items(source, *columns)]
+
+
+def test_a_folder_gives_its_pictures_and_those_below_with_the_captions_beside_them(folder):
+    assert read(folder) == [("b.png", "a red car", RED), ("c.jpg", "", b""), ("below/b.PNG", "a blue car", BLUE)]
+
+
+def test_a_shard_gives_each_sample_s_picture_by_its_place_in_the_file(folder):
+    members = [("x/1.txt", b"a red car"), ("x/1.png", RED), ("x/1.seg.png", BLUE), ("x/2.json", b"{}"), ("y/1.webp", BLUE)]
+    path = given.shard(folder / "b.tar", members)
+    wanted = [("b.tar/x/1.png", "a red car", RED), ("b.tar/y/1.webp", "", BLUE)]
+    assert read(path) == wanted
+    assert [one for one in read(folder) if one[0].startswith("b.tar")] == wanted
+
+
+def test_what_stands_in_a_shard_before_its_damage_is_used(folder):
+    path = given.shard(folder / "b.tar", [(f"{number}.png", RED) for number in range(4)])
+    data = path.read_bytes()
+    for cut in (data[:2100], data[:2600], data[:2048] + b"x" * 512 + data[2560:]):  # in a header, in a picture, no header
+        path.write_bytes(cut)
+        *whole, broken = sources.items(path)
+        assert [item.read() for item in whole] == [RED] * len(whole) and 1 <= len(whole) <= 2
+        assert broken.key == "b.tar/*"
+        with pytest.raises(Damaged, match="the shard is damaged from here on"):
+            broken.read()
+    (folder / "c.tar").write_bytes(b"no tar at all")
+    assert [item.problem != "" for item in sources.items(folder / "c.tar")] == [True]
+
+
+def test_a_parquet_lists_files_beside_it_or_anywhere(folder):
+    rows = {"file": ["b.png", str(folder / "below/b.PNG"), "not/there.png", "https://x.org/a.png", None], "text": ["one", None, "", "", ""]}
+    parquet.write_table(pyarrow.table(rows), folder / "list.parquet")
+    items = list(sources.items(folder / "list.parquet", sources.Columns("file", "text")))
+    assert [(item.read(), item.caption) for item in items[:2]] == [(RED, "one"), (BLUE, "")]
+    for item, wrong in zip(items[2:], ("No such file", "no path of a local file", "no path of a local file"), strict=True):
+        with pytest.raises(Damaged, match=wrong):
+            item.read()
+
+
+def test_a_parquet_without_the_column_is_refused_with_those_that_it_has(folder):
+    parquet.write_table(pyarrow.table({"url": ["b.png"], "alt": ["x"]}), folder / "list.parquet")
+    with pytest.raises(SetupError, match="no column `path`, but url, alt"):
+        list(sources.items(folder / "list.parquet"))
+    (folder / "broken.parquet").write_bytes(b"PAR1 no more")
+    assert [item.problem[:19] for item in sources.items(folder / "broken.parquet")] == ["the list is damaged"]
+
+
+def test_a_list_needs_no_captions(folder):
+    parquet.write_table(pyarrow.table({"path": ["b.png"]}), folder / "list.parquet")
+    assert read(folder / "list.parquet") == [("b.png", "", RED)]
+
+
+def test_what_is_no_source_is_refused(folder):
+    for path in (folder / "notes.txt", folder / "nowhere"):
+        with pytest.raises(SetupError, match="holds no pictures"):
+            list(sources.items(path))
+
+
+def test_a_file_that_became_shorter_is_damaged(folder):
+    path = given.shard(folder / "b.tar", [("1.png", RED)])
+    [item] = sources.items(path)
+    path.write_bytes(path.read_bytes()[:552])
+    with pytest.raises(Damaged, match="ends after 40 of"):
+        item.read()
