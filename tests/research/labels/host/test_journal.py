@@ -107,8 +107,8 @@ def test_a_run_has_as_many_steps_as_are_tried(tmp_path, records, monkeypatch):
     assert dying.left == 0
 
 
-@pytest.mark.parametrize("file", ["open.jsonl", "done.jsonl"])
-def test_a_line_that_was_not_finished_is_forgotten(tmp_path, records, file):
+@pytest.mark.parametrize(("file", "left"), [("open.jsonl", 6), ("done.jsonl", 9)])
+def test_a_line_that_was_not_finished_is_forgotten(tmp_path, records, file, left):
     out = tmp_path / "out"
     with Journal(out, SETTINGS, 3) as journal:
         for record in records[:5]:
@@ -116,7 +116,9 @@ def test_a_line_that_was_not_finished_is_forgotten(tmp_path, records, file):
     path = out / "state" / file
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
-    _, counted = run(out, records)
+    assert run(out, records)[0] == left
+    again, counted = run(out, records)
+    assert again == 0
     check(out, records, counted)
 
 
