@@ -99,7 +99,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(f"{path} is not there")
     inside = os.path.commonpath((options.source.resolve(), options.output.resolve())) == str(options.source.resolve())
     if options.source.is_dir() and inside:
-        parser.error(f"--output {options.output} lies in {options.source}: its shards would be labelled again. Give another folder")
+        parser.error(
+            f"--output {options.output} lies in {options.source}: its shards would be labelled again. Give another folder"
+        )
 
 
 def label(source: Path, output: Path, settings: dict, options: argparse.Namespace, comfyui: str) -> str:
@@ -141,12 +143,14 @@ def label(source: Path, output: Path, settings: dict, options: argparse.Namespac
 
 def _told(records: Iterable[dict]) -> Iterator[dict]:
     """The same records; now and then a line says how far they are."""
-    started = told = time.monotonic()
-    for number, record in enumerate(records, 1):
+    started = told = None
+    for number, record in enumerate(records):
         yield record
-        if time.monotonic() - told > REPORTED:
+        if started is None or told is None:
+            started = told = time.monotonic()  # before it models were loaded
+        elif time.monotonic() - told > REPORTED:
             told = time.monotonic()
-            print(f"{number} pictures, {number / (told - started):.1f} a second", flush=True)
+            print(f"{number + 1} pictures, {number / (told - started):.1f} a second", flush=True)
 
 
 def demo(options: argparse.Namespace, comfyui: str) -> int:

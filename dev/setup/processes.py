@@ -22,7 +22,9 @@ def continue_inside(host: Host, script: str | Path, arguments: Sequence[str], *t
     environment = {**os.environ, **bytecode_elsewhere(host), CHILD: "1", "COMFYUI_PATH": str(host.root)}
     environment.pop("PYTHONHOME", None)
     if any(tools):
-        environment["PYTHONPATH"] = os.pathsep.join([*map(str, filter(None, tools)), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [*map(str, filter(None, tools)), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
     return wait_for(subprocess.Popen([str(host.python), "-u", str(script), *arguments], env=environment))
 
 

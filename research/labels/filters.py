@@ -2,8 +2,8 @@
 
 Where the paper leaves a choice, it is taken as follows. Filters drop entities, and a picture is left out when none of its
 entities is left, also for filters 2 and 6, of which the paper says "images". Of boxes that overlap too much (3) the one with
-the best score stays, whatever they are called. A class that is in a picture too often (4) leaves it altogether. The paper uses 7 on
-OpenImages alone, whose annotations mark groups; here a group is a word for one, or a plural that has a single box, and parts
+the best score stays, whatever they are called. A class that is in a picture too often (4) leaves it altogether. The paper uses
+7 on OpenImages alone, whose annotations mark groups; here a group is a word for one, or a plural that has a single box, and parts
 of the body are known by their words. Each entity is counted by the first filter that drops it, in the order of `ORDER`:
 first what is no detection, then what is counted, then each box, and last what needs a mask.
 """

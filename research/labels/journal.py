@@ -1,8 +1,8 @@
 """What is done already, on disk, so that a run that was killed goes on with the next picture and writes none twice.
 
 Beside the shards stand, in ``state/``, a line for each picture since the last shard was closed (`open.jsonl`) and a line for
-each closed shard, with a summary of all pictures that it is about (`done.jsonl`). A shard holds what `open.jsonl` says, and nothing
-else decides: it is written whole, then its line, then `open.jsonl` is emptied. Killed between any two of these, the next
+each closed shard, with a summary of all pictures that it is about (`done.jsonl`). A shard holds what `open.jsonl` says, and
+nothing else decides: it is written whole, then its line, then `open.jsonl` is emptied. Killed between any two of these, the next
 run writes the same shard again under the same name, or forgets lines that stand in `done.jsonl`.
 """
 

@@ -39,8 +39,8 @@ def load(name: str) -> Any:
     except (OSError, ValueError, ImportError) as problem:
         said = " ".join(str(problem).split())[:200]
         raise SetupError(
-            f"label: the spaCy pipeline `{name}` cannot be loaded ({said}). Install it with `python -m spacy download {MODEL}`, or "
-            "name another with `--tagger`: a package, or a folder of `nlp.to_disk`."
+            f"label: the spaCy pipeline `{name}` cannot be loaded ({said}). Install it with `python -m spacy download {MODEL}`, "
+            "or name another with `--tagger`: a package, or a folder of `nlp.to_disk`."
         ) from problem
     if not any(token.pos_ in NOUNS for token in pipeline("a photo of a dog and a ball on the table")):
         raise SetupError(

@@ -40,7 +40,7 @@ class Worker:
         self.labeller: Any = None
 
     def __call__(self, row: dict) -> dict:
-        """A picture's item, a row of plain values, to its ``record`` as JSON, or to the ``error`` that ends the run; the other is ""."""
+        """A picture's item, as a row, to its ``record`` as JSON, or to the ``error`` that ends the run; the other is ""."""
         root, comfyui, settings = self.made
         runpy.run_path(os.path.join(root, "dev", "pack.py"))["load"]()
         from same_subject.dev import pack
@@ -77,8 +77,8 @@ def locally(items: Iterable[Item], root: str, comfyui: str, settings: dict, work
                     yield _record(one.result())
         except BrokenProcessPool as problem:
             raise SetupError(
-                "label: a worker ended without a word, which is what the system does where memory runs out. Run the command again "
-                f"with fewer than {workers} `--workers`: it goes on where it was."
+                "label: a worker ended without a word, which is what the system does where memory runs out. Run the command "
+                f"again with fewer than {workers} `--workers`: it goes on where it was."
             ) from problem
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -94,8 +94,8 @@ def on_ray(items: Iterable[Item], root: str, comfyui: str, settings: dict, addre
         import ray.data
     except ImportError as problem:
         raise SetupError(
-            f"label: `--ray` needs the Python package of the cluster's own version, which cannot be imported ({problem}). Install it "
-            f"with `{sys.executable} -m pip install \"ray[data]\"`."
+            f"label: `--ray` needs the Python package of the cluster's own version, which cannot be imported ({problem}). Install "
+            f'it with `{sys.executable} -m pip install "ray[data]"`.'
         ) from problem
     try:
         paths = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
@@ -133,13 +133,15 @@ def cores() -> int:
 
 
 def workers_that_fit(files: Iterable[Path], beside: int) -> int:
-    """A worker for each GPU, or as many as this machine has cores and memory for. beside: bytes that one needs beside its files."""
+    """A worker for each GPU, or as many as cores and memory allow. beside: bytes that one needs beside its files."""
     import psutil
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.device_count()
-    weights = sum(part.stat().st_size for file in files for part in (file.rglob("*") if file.is_dir() else [file]) if part.is_file())
+    weights = sum(
+        part.stat().st_size for file in files for part in (file.rglob("*") if file.is_dir() else [file]) if part.is_file()
+    )
     return max(1, min(cores(), psutil.virtual_memory().available // (weights + beside)))
 
 

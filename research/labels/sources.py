@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...dev.setup.errors import SetupError
-
 from .pictures import SUFFIXES, Damaged
 
 LISTS, SHARDS = (".parquet",), (".tar",)
@@ -70,8 +69,8 @@ def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa
         yield from _file(source, source.parent, columns)
     else:
         raise SetupError(
-            f"label: {source} holds no pictures. Give a folder of pictures or of WebDataset shards (.tar, not compressed), a shard, "
-            "or a .parquet that lists local files."
+            f"label: {source} holds no pictures. Give a folder of pictures or of WebDataset shards (.tar, not compressed), a "
+            "shard, or a .parquet that lists local files."
         )
 
 
@@ -145,8 +144,8 @@ def _listed(path: Path, columns: Columns) -> Iterator[Item]:
         from pyarrow import ArrowException, parquet
     except ImportError as problem:
         raise SetupError(
-            f"label: {path.name} is read with the Python package `pyarrow`, which cannot be imported ({problem}). Install it with "
-            "`pip install pyarrow`."
+            f"label: {path.name} is read with the Python package `pyarrow`, which cannot be imported ({problem}). Install it "
+            "with `pip install pyarrow`."
         ) from problem
     try:
         with parquet.ParquetFile(path) as table:

@@ -27,9 +27,9 @@ def summary(record: dict) -> dict:
 
 @dataclass
 class Statistics:
-    """Counts over pictures. outcomes: by one of OUTCOMES. reasons: why pictures are damaged. candidates: boxes before the filters.
+    """Counts over pictures. outcomes: by one of OUTCOMES. reasons: why pictures are damaged.
 
-    dropped: by filter.
+    candidates: boxes before the filters. dropped: by filter.
     words, boxes: how many of the kept pictures have a caption of so many words, and so many entities. classes: entities of each.
     """
 

@@ -61,7 +61,9 @@ class Labeller:
             elif settings.detector.endswith(DEMO):
                 self.segmenter = ToyMasks(self.detector.finder)
             else:
-                raise SetupError("label: there is nothing to cut entities out with. Give a Segment Anything file with `--segmenter`.")
+                raise SetupError(
+                    "label: there is nothing to cut entities out with. Give a Segment Anything file with `--segmenter`."
+                )
         except (ValueError, RuntimeError, OSError) as problem:
             raise SetupError(f"label: {problem}") from problem
         self.captioner = None

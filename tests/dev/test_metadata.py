@@ -87,3 +87,10 @@ def test_what_two_readers_need_is_stated_alike():
     for place in ("nodes/identity/host/face_analysis.py", "js/docs/IdentityFaceAnalysis.md"):
         assert f"`pip install {insightface}`" in (ROOT / place).read_text(encoding="utf-8")
     assert listed()["packages"]["insightface"]["install"] == f"pip install {insightface}"
+
+
+def test_the_group_for_labelling_names_what_set_up_installs_for_it():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = re.findall('"([^"]+)"', re.search(r"^label = \[(.*)\]", text, flags=re.MULTILINE)[1])
+    own = [wanted for wanted in named if not wanted.startswith("ray")]
+    assert sorted(own) == sorted(versions.LABEL_TOOLS[:2]) and len(named) == 3

@@ -51,7 +51,17 @@ def children(process):
 @pytest.mark.slow
 def test_killed_at_any_moment_a_run_goes_on_with_the_next_picture(folder):
     output = folder / "shards"
-    options = (folder / "pictures", "--output", output, "--detector", SCENES, "--tagger", folder / "tagger", "--pictures-a-shard", SIZE)
+    options = (
+        folder / "pictures",
+        "--output",
+        output,
+        "--detector",
+        SCENES,
+        "--tagger",
+        folder / "tagger",
+        "--pictures-a-shard",
+        SIZE,
+    )
     process = started(*options, "--workers", WORKERS)
     while done(output) < KILLED:
         assert process.poll() is None, process.stdout.read()

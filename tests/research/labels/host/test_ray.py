@@ -1,4 +1,4 @@
-"""The command on Ray; Ray is no part of what tests install: `PYTHONPATH=<folder with ray[data]> python3 dev/test.py <this file>`."""
+"""The command on Ray, which tests do not install: `PYTHONPATH=<folder with ray[data]> python3 dev/test.py <this file>`."""
 
 import pytest
 from same_subject.research.labels import demo, shards, statistics, toy_words

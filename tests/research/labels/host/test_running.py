@@ -23,7 +23,9 @@ def test_a_record_is_one_text_whatever_it_holds(tmp_path):
     (tmp_path / "a.png").write_bytes(given.picture(size=(64, 64)))
     made = worker(toy_words.save(tmp_path / "tagger"))
     rows = [made(asdict(Item(name, str(tmp_path / name), caption="a ball"))) for name in ("a.png", "b.png")]
-    assert [sorted(row) for row in rows] == [["error", "record"]] * 2 and {type(text) for row in rows for text in row.values()} == {str}
+    assert [sorted(row) for row in rows] == [["error", "record"]] * 2 and {
+        type(text) for row in rows for text in row.values()
+    } == {str}
     outcomes = [running._record(row)["outcome"] for row in rows]
     assert outcomes == [statistics.NOTHING_FOUND, statistics.DAMAGED] == [json.loads(row["record"])["outcome"] for row in rows]
 

@@ -43,7 +43,14 @@ def test_training_reads_picture_caption_and_entities(folder):
 
 def test_shuffled_every_picture_comes_once_in_an_order_of_the_seed(folder):
     first, again, other = ([one.source for one in shards.examples(folder, random.Random(seed))] for seed in (0, 0, 3))
-    assert first == again != other and sorted(first) == sorted(other) == ["00.png", "01.png", "02.png", "10.png", "11.png", "12.png"]
+    assert first == again != other and sorted(first) == sorted(other) == [
+        "00.png",
+        "01.png",
+        "02.png",
+        "10.png",
+        "11.png",
+        "12.png",
+    ]
 
 
 def test_webdataset_reads_the_same(folder):

@@ -56,7 +56,10 @@ def test_what_stands_in_a_shard_before_its_damage_is_used(folder):
 
 
 def test_a_parquet_lists_files_beside_it_or_anywhere(folder):
-    rows = {"file": ["b.png", str(folder / "below/b.PNG"), "not/there.png", "https://x.org/a.png", None], "text": ["one", None, "", "", ""]}
+    rows = {
+        "file": ["b.png", str(folder / "below/b.PNG"), "not/there.png", "https://x.org/a.png", None],
+        "text": ["one", None, "", "", ""],
+    }
     parquet.write_table(pyarrow.table(rows), folder / "list.parquet")
     items = list(sources.items(folder / "list.parquet", sources.Columns("file", "text")))
     assert [(item.read(), item.caption) for item in items[:2]] == [(RED, "one"), (BLUE, "")]
