@@ -52,7 +52,7 @@ def tensor(picture: Image.Image) -> torch.Tensor:
 
 
 def as_shown(data: bytes) -> tuple[str, bytes]:
-    """(suffix, bytes) of a file that every reader shows as `decode` does: the same, or a PNG where it is turned or transparent."""
+    """(suffix, bytes) of a file that all readers show as `decode` does: the same, or a PNG where it is turned or transparent."""
     with Image.open(io.BytesIO(data), formats=OPENED) as picture:
         if picture.getexif().get(ORIENTATION, 1) == 1 and not picture.has_transparency_data:
             return KINDS[picture.format], data

@@ -94,7 +94,7 @@ def on_ray(items: Iterable[Item], root: str, comfyui: str, settings: dict, addre
         import ray.data
     except ImportError as problem:
         raise SetupError(
-            f"label: `--ray` needs the Python package of the cluster's own version, which cannot be imported ({problem}). Install "
+            f"label: `--ray` needs the Python package of the cluster's version, which cannot be imported ({problem}). Install "
             f'it with `{sys.executable} -m pip install "ray[data]"`.'
         ) from problem
     try:

@@ -1,5 +1,7 @@
 """The command on Ray, which tests do not install: `PYTHONPATH=<folder with ray[data]> python3 dev/test.py <this file>`."""
 
+import secrets
+
 import pytest
 from same_subject.research.labels import demo, shards, statistics, toy_words
 from same_subject.tests.research.labels.host import test_label
@@ -8,7 +10,9 @@ ray = pytest.importorskip("ray", reason="Ray is installed by whoever has a clust
 
 
 @pytest.mark.slow
-def test_a_ray_of_this_machine_labels_as_processes_do(tmp_path):
+def test_a_ray_of_this_machine_labels_as_processes_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of its own, so that Ray keeps none in the home folder
     (tmp_path / "pictures").mkdir()
     truth = demo.draw(tmp_path / "pictures", 20)
     tagger = toy_words.save(tmp_path / "tagger")
