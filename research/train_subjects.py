@@ -25,7 +25,11 @@ PLACEHOLDER_TOKEN = 48136
 ROWS, WIDE_ROWS, FRESH = 24, 16, 3
 NO_TEXT, NO_SUBJECTS, NO_LOCATION = 0.10, (0.075, 0.10), (0.05, 0.15)
 """Of one number in 0 to 1 a row: below the first there is no text, within the others no subjects and no location channel."""
-ATTENTION = 0.01
+ATTENTION, EARLY, FALLEN = 0.01, 0.5, 0.8
+"""λ of equation 3 at the end, and so much more in the beginning, which has fallen away after that share of the steps.
+
+Departure: to attend to a word in its own box a layer must know which subject's box it is in, and this says so with less noise.
+"""
 LARGEST_WEIGHT = 20.0
 ONE, WIDE = 0.3, 0.2
 """Of all steps, those on pictures with one toy: which of two goes where is what takes longest. Of these, on wide ones."""
@@ -310,9 +314,9 @@ def given(text, networks: adapters.Networks, recipe: Recipe, texts: Texts, batch
 
 
 def loss(
-    base: Base, networks: dict, recipe: Recipe, texts: Texts, batch: Batch, schedule, generator
+    base: Base, networks, recipe: Recipe, texts: Texts, batch: Batch, schedule, generator, attention: float = ATTENTION
 ) -> tuple[torch.Tensor, dict]:
-    """Equation 3."""
+    """Equation 3. attention: λ."""
     rows, device = len(batch.texts), training.device()
     chance = torch.rand(rows, generator=generator)
     # Looks, and which toy has which, are decided at high noise: a timestep is drawn in proportion to itself, and weighs so much
@@ -335,7 +339,7 @@ def loss(
         ]
     ).mean()
     figures = {"loss": error.item(), "attention": maps.item()}
-    return error + ATTENTION * maps if recipe.attention else error, figures
+    return error + attention * maps if recipe.attention else error, figures
 
 
 @torch.no_grad()
@@ -370,7 +374,8 @@ def train(folder: str, steps: int, rate: float, seed: int = 0, name: str = "subj
         pool = pools[int(torch.multinomial(weights, 1, generator=loop.generator))]
         pool.renew(FRESH)
         batch = pool.sample(WIDE_ROWS if pool.wide else ROWS)
-        value, figures = loss(base, networks, recipe, texts, batch, schedule, loop.generator)
+        early = EARLY * max(0.0, 1 - step / (FALLEN * steps))
+        value, figures = loss(base, networks, recipe, texts, batch, schedule, loop.generator, ATTENTION + early)
         if step % 200 == 199:
             figures["following"] = following(base, networks, recipe, texts, shown, schedule)
         loop.learn(value, figures)
