@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from ..nodes.subject import about as abouts
 from ..nodes.subject import files
-from . import image_encoder, nets, train_subjects
+from . import image_encoder, nets, subject_data, train_subjects
 from .export import ROOT
 
 FILE = ROOT / "demo" / "subjects.safetensors"
@@ -21,9 +21,9 @@ def about(recipe: train_subjects.Recipe, steps: int) -> abouts.About:
         family=abouts.DEMO,
         base="demo/scenes.safetensors",
         sizes=train_subjects.sizes(nets.unet({**nets.UNET, "in_channels": 4})),
-        slots=train_subjects.SLOTS,
-        placeholder=train_subjects.PLACEHOLDER,
-        placeholder_token=train_subjects.PLACEHOLDER_TOKEN,
+        slots=subject_data.SLOTS,
+        placeholder=subject_data.PLACEHOLDER,
+        placeholder_token=subject_data.PLACEHOLDER_TOKEN,
         box_of_one=True,
         location=recipe.location,
         cls=recipe.cls,
@@ -44,9 +44,12 @@ def weights(trained: dict[str, dict[str, torch.Tensor]], encoder: dict[str, torc
     return {**{key: value.half().contiguous() for key, value in state.items()}, table + files.ROWS: words.int()}
 
 
-def export(folder: str, name: str = "subjects", recipe: train_subjects.Recipe | None = None, path: Path = FILE) -> None:
+def export(
+    folder: str, name: str = "subjects", recipe: train_subjects.Recipe | None = None, path: Path = FILE, data: Path | None = None
+) -> None:
     """Write ``path`` (safetensors) from the state of a training run, see `train_subjects.train`."""
-    words = train_subjects.Texts().tokens.unique()
+    texts = subject_data.Texts.of_the_world() if data is None else subject_data.Texts(subject_data.captions(data))
+    words = texts.tokens.unique()
     state = weights(train_subjects.load(folder, name), image_encoder.load(folder).state_dict(), words)
     said = about(recipe or train_subjects.Recipe(), train_subjects.steps_of(folder, name))
     files.whole(said, state)

@@ -8,20 +8,18 @@ location are left out together, subjects are left out too in half of the rows, s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..nodes.joint import objective
 from ..nodes.subject import adapter as adapters
-from ..nodes.subject import attention_maps, places, where, wording
-from . import export, image_encoder, nets, train_denoiser, train_scenes, training, world
+from ..nodes.subject import attention_maps, where
+from . import export, image_encoder, nets, subject_data, train_denoiser, train_scenes, training
+from .subject_data import SLOTS, Batch, Pool, Texts
 
-SLOTS = 2
-"""Subjects that a picture has tokens for; those of absent ones are learned, too."""
 TOKENS = 64
-PLACEHOLDER = "sks"
-PLACEHOLDER_TOKEN = 48136
 ROWS, WIDE_ROWS, FRESH = 24, 16, 3
 NO_TEXT, NO_SUBJECTS, NO_LOCATION = 0.10, (0.075, 0.10), (0.05, 0.15)
 """Of one number in 0 to 1 a row: below the first there is no text, within the others no subjects and no location channel."""
@@ -118,116 +116,17 @@ class Base:
         self.scale = model.describe(export.FILES["scene"]).latent_scale
         self.unet.requires_grad_(False).to(training.device())
 
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B pictures of K toys. latents: [B, 4, h, w]. texts: their numbers in `Texts`. cls: [B, K, cls]. patches: [B, K, P, patch].
-
-    boxes: [B, K, 4] xyxy in shares. inside: of each toy, [B, K, h, w] in 0..1.
-    """
-
-    latents: torch.Tensor
-    texts: torch.Tensor
-    cls: torch.Tensor
-    patches: torch.Tensor
-    boxes: torch.Tensor
-    inside: torch.Tensor
-
-    def __getitem__(self, rows) -> Batch:
-        return Batch(*(part[rows] for part in (self.latents, self.texts, self.cls, self.patches, self.boxes, self.inside)))
+    def encode(self, picture: torch.Tensor) -> torch.Tensor:
+        """Scaled latents of pictures."""
+        return train_denoiser.encode(self.vae, picture) * self.scale
 
 
-class Texts:
-    """Every caption of one toy and of two, with its subjects in both orders, and the empty one last."""
-
-    def __init__(self):
-        names = world.SHAPES
-        captions = train_scenes.all_captions()
-        one = [(shape,) for shape in names for _ in world.SCENES]
-        two = [(first, second) for first in names for second in names for _ in world.SCENES]
-        subjects = [*one, *two]
-        turned = [(second, first) for first, second in two]
-        every = [*zip(captions, subjects, strict=True), *zip(captions[len(one) :], turned, strict=True)]
-        self.texts = [wording.worded(text, named, PLACEHOLDER).text for text, named in every]
-        self.turn = len(two)
-        self.tokens = train_denoiser.tokens_of(self.texts)
-        found = self.tokens == PLACEHOLDER_TOKEN
-        self.places = torch.full((len(self.tokens), SLOTS), -1)
-        for row, marked in enumerate(found):
-            for subject, place in enumerate(marked.nonzero().flatten().tolist()):
-                self.places[row, subject] = place
-
-
-class Pool:
-    """Pictures of ``toys`` toys (1 or 2) with a cut-out of each, renewed all the time."""
-
-    def __init__(self, toys: int, recipe: Recipe, base: Base, encoder, texts: Texts, generator, size: int, wide: bool):
-        self.toys, self.recipe, self.base, self.encoder, self.texts = toys, recipe, base, encoder, texts
-        self.generator, self.next, self.wide = generator, 0, wide
-        high = world.SIZE // nets.FACTOR
-        across, config = high * (2 if wide else 1), image_encoder.CONFIG
-        self.kept = Batch(
-            torch.zeros(size, 4, high, across),
-            torch.zeros(size, dtype=torch.long),
-            torch.zeros(size, toys, config["projection_dim"]),
-            torch.zeros(size, toys, image_encoder.PATCHES, config["hidden_size"], dtype=torch.bfloat16),
-            torch.zeros(size, toys, 4),
-            torch.zeros(size, toys, high, across),
-        )
-
-    @torch.no_grad()
-    def renew(self, count: int) -> None:
-        """Draw ``count`` new pictures over the oldest ones."""
-        generator = self.generator
-        scenes = torch.randint(len(world.SCENES), (count,), generator=generator)
-        toys = [world.draw_subjects(count, generator) for _ in range(self.toys)]
-        if self.toys == 2:
-            same = torch.rand(count, generator=generator) < 0.5
-            toys[1].shape[same] = toys[0].shape[same]
-            picture, masks = world.draw_pairs(*toys, scenes, generator, poses=world.draw_places)
-            texts = train_scenes.pair_number(toys[0].shape, toys[1].shape, scenes)
-        else:
-            texts = train_denoiser.caption_number(toys[0].shape, scenes)
-            poses = world.draw_places(count, generator)
-            if self.wide:
-                poses.centre[:, 0] += torch.where(torch.rand(count, generator=generator) < 0.5, 0.5, -0.5)
-            picture, masks = world.paint(
-                world.draw_scenes(scenes, generator, width=world.SIZE * (2 if self.wide else 1)), toys[0], poses
-            )
-        cls, patches = self._encoded(picture, masks, toys)
-        boxes = torch.tensor([[places.box_of(mask > 0.5) for mask in one] for one in masks])
-        inside = torch.nn.functional.avg_pool2d((masks > 0.5).float(), nets.FACTOR)
-        if self.toys == 2:
-            turned = torch.rand(count, generator=generator) < 0.5
-            texts = texts + turned * self.texts.turn
-            order = torch.where(turned[:, None], torch.tensor([1, 0]), torch.tensor([0, 1]))
-            row = torch.arange(count)[:, None]
-            cls, patches, boxes, inside = (part[row, order] for part in (cls, patches, boxes, inside))
-        rows, kept = (torch.arange(count) + self.next) % len(self.kept.texts), self.kept
-        made = Batch(train_denoiser.encode(self.base.vae, picture) * self.base.scale, texts, cls, patches, boxes, inside)
-        for name, value in vars(made).items():
-            getattr(kept, name)[rows] = value.to(getattr(kept, name))
-        self.next = int(self.next + count) % len(kept.texts)
-
-    def _encoded(
-        self, picture: torch.Tensor, masks: torch.Tensor, toys: list[world.Subjects]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings [B, K, cls] and patch tokens [B, K, P, patch] of the toys' cut-outs."""
-        if self.recipe.own:
-            shown = [image_encoder.prepared(picture, masks[:, number, None]) for number in range(self.toys)]
-        else:
-            shown = [image_encoder.views(one, self.generator) for one in toys]
-        with training.mixed_precision():
-            found = [image_encoder.encode(self.encoder, one.to(training.device())) for one in shown]
-        cls, patches = (torch.stack([part.float().cpu() for part in parts], dim=1) for parts in zip(*found, strict=True))
-        return cls, patches
-
-    def fill(self) -> None:
-        for _ in range(0, len(self.kept.texts), 32):
-            self.renew(32)
-
-    def sample(self, rows: int) -> Batch:
-        return self.kept[torch.randint(len(self.kept.texts), (rows,), generator=self.generator)]
+@torch.no_grad()
+def look(encoder: torch.nn.Module, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings and patch tokens of cut-outs, as a `subject_data.Look` gives them."""
+    with training.mixed_precision():
+        embedding, patches = image_encoder.encode(encoder, shown.to(training.device()))
+    return embedding.float().cpu(), patches.float().cpu()
 
 
 def text_states(text: torch.nn.Module, tokens: torch.Tensor, places: torch.Tensor, words: torch.Tensor | None) -> torch.Tensor:
@@ -357,19 +256,34 @@ def following(base: Base, networks: dict, recipe: Recipe, texts: Texts, batch: B
     return (errors[1] / errors[0] - 1).item()
 
 
-def train(folder: str, steps: int, rate: float, seed: int = 0, name: str = "subjects", recipe: Recipe | None = None) -> None:
-    """Train for ``steps``; state in ``<folder>/<name>.pt``; resumable. Needs the stage `encoder`."""
+def train(
+    folder: str,
+    steps: int,
+    rate: float,
+    seed: int = 0,
+    name: str = "subjects",
+    recipe: Recipe | None = None,
+    data: Path | None = None,
+) -> None:
+    """Train for ``steps``; state in ``<folder>/<name>.pt``; resumable. Needs the stage `encoder`.
+
+    data: a folder of labelled pictures, in place of drawn ones.
+    """
     recipe = recipe or Recipe()
-    base, encoder, texts = Base(), image_encoder.load(folder), Texts()
+    base, encoder = Base(), image_encoder.load(folder)
     networks = {"adapter": begin(base.unet, seed), "text": base.text}
-    loop = training.Loop(folder, name, networks, rate, steps, seed)
-    shares = ((1, False, ONE * (1 - WIDE), 1536), (1, True, ONE * WIDE, 512), (2, True, 1 - ONE, 1024))
-    pools = [Pool(toys, recipe, base, encoder, texts, loop.generator, size, wide) for toys, wide, _, size in shares]
-    held_out = Pool(1, recipe, base, encoder, texts, torch.Generator().manual_seed(7), 64, False)
-    for pool in (*pools, held_out):
-        pool.fill()
-    shown, schedule = held_out.kept, objective.sd_alphas_cumprod().float()
-    weights = torch.tensor([share for _, _, share, _ in shares])
+    loop, seen = training.Loop(folder, name, networks, rate, steps, seed), partial(look, encoder)
+    held_out = Pool(1, recipe.own, base.encode, seen, torch.Generator().manual_seed(7), 64, False)
+    held_out.fill()
+    if data is None:
+        texts, shares = Texts.of_the_world(), [ONE * (1 - WIDE), ONE * WIDE, 1 - ONE]
+        kinds = zip((1, 1, 2), (1536, 512, 1024), (False, True, True), strict=True)
+        pools = [Pool(toys, recipe.own, base.encode, seen, loop.generator, size, wide) for toys, size, wide in kinds]
+        for pool in pools:
+            pool.fill()
+    else:
+        texts, pools, shares = subject_data.labelled(data, base.encode, seen, loop.generator)
+    schedule, weights = objective.sd_alphas_cumprod().float(), torch.tensor(shares, dtype=torch.float32)
     for step in loop:
         pool = pools[int(torch.multinomial(weights, 1, generator=loop.generator))]
         pool.renew(FRESH)
@@ -377,7 +291,7 @@ def train(folder: str, steps: int, rate: float, seed: int = 0, name: str = "subj
         early = EARLY * max(0.0, 1 - step / (FALLEN * steps))
         value, figures = loss(base, networks, recipe, texts, batch, schedule, loop.generator, ATTENTION + early)
         if step % 200 == 199:
-            figures["following"] = following(base, networks, recipe, texts, shown, schedule)
+            figures["following"] = following(base, networks, recipe, Texts.of_the_world(), held_out.kept, schedule)
         loop.learn(value, figures)
 
 
