@@ -1,7 +1,7 @@
-"""Draw the cards of the workflows that need a checkpoint: `python3 research/cards.py`, into workflows/.
+"""Draw the cards of the workflows that need a checkpoint: `python3 research/cards.py [--painted FOLDER]`, into workflows/.
 
 No result of such a checkpoint can be made here, so a card is a drawing and says so; the demos' cards are pictures that they
-painted.
+painted: with --painted, the one of subjects of the results of `dev/demo.py --subjects` in a folder.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ if not __package__:
     from pack import load
 
     load()
+
+import argparse
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from same_subject.dev import pack
@@ -104,6 +107,52 @@ def people(places: bool) -> Image.Image:
     return whole
 
 
+def subjects() -> Image.Image:
+    """A toy and a person cut out, and below them both in one picture, each in its box."""
+    whole, draw = card("needs SD 2 and an adapter")
+    toy, side = emblem.toy(190 * FINE), 190 * FINE
+    both = framed(600, 300, [(0.72, PEOPLE[1])], 190)
+    small = toy.rotate(12, Image.Resampling.BICUBIC, expand=True).resize((150 * FINE, 150 * FINE), Image.Resampling.LANCZOS)
+    both.paste(small, (90 * FINE, 110 * FINE), small)
+    boxes = ImageDraw.Draw(both)
+    for box in ((80, 100, 250, 270), (325, 44, 540, 285)):
+        dashed(boxes, [edge * FINE for edge in box])
+    for number, left in enumerate((86, 364)):
+        square = Image.new("RGB", (side, side), "white")
+        if number:
+            person(ImageDraw.Draw(square), side / 2, side, side * 0.62, PEOPLE[1])
+        else:
+            inner = toy.resize((side * 3 // 4,) * 2, Image.Resampling.LANCZOS).rotate(-8, Image.Resampling.BICUBIC, expand=True)
+            square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2), inner)
+        whole.paste(square, (left * FINE, 20 * FINE))
+        arrow(draw, left + 95, 218)
+    whole.paste(both, (20 * FINE, 272 * FINE), both)
+    return whole
+
+
+def dashed(draw: ImageDraw.ImageDraw, box: list[int]) -> None:
+    """The outline of a box, in dashes."""
+    left, top, right, bottom = box
+    dash, line = 14 * FINE, 5 * FINE
+    for start in range(0, right - left, 2 * dash):
+        for y in (top, bottom):
+            draw.line((left + start, y, min(left + start + dash, right), y), fill="white", width=line)
+    for start in range(0, bottom - top, 2 * dash):
+        for x in (left, right):
+            draw.line((x, top + start, x, min(top + start + dash, bottom)), fill="white", width=line)
+
+
+def painted(folder: Path) -> Image.Image:
+    """The toys of the demo of subjects, and below them the picture of both. folder: where dev/demo.py has put it."""
+    whole, gap = Image.new("RGB", (512, 512), "white"), 4
+    side = (512 - gap) // 2
+    for number, toy in enumerate(sorted((pack.ROOT / "demo").glob("toy_*.png"))):
+        whole.paste(Image.open(toy).convert("RGB").resize((side, side), Image.Resampling.BICUBIC), (number * (side + gap), 0))
+    both = Image.open(folder / "two_subjects.png").convert("RGB").resize((512, side), Image.Resampling.BICUBIC)
+    whole.paste(both, (0, side + gap))
+    return whole
+
+
 def cards() -> dict[str, Image.Image]:
     """All cards, by the name of their workflow."""
     return {
@@ -111,10 +160,19 @@ def cards() -> dict[str, Image.Image]:
         "My Subject in New Scenes - SDXL": subject("SDXL"),
         "Two People in One Picture - SDXL": people(places=False),
         "People in Places You Paint - SDXL": people(places=True),
+        "Subjects Where You Want Them - SD 2": subjects(),
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="research/cards.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--painted", type=Path, metavar="FOLDER", help="results of dev/demo.py --subjects")
+    if folder := parser.parse_args().painted:
+        painted(folder).save(pack.ROOT / "workflows" / "Demo - Toys Where You Want Them.jpg", quality=90, optimize=True)
     for name, whole in cards().items():
         small = whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         small.save(pack.ROOT / "workflows" / f"{name}.jpg", quality=85, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ from same_subject.nodes.demo import examples
 FOLDER = pack.ROOT / "workflows" / "api"
 DEMO_PICTURES = pack.ROOT / "demo"
 DEMO, DEMO_SCENE = "Demo - One Toy in New Scenes", "Demo - Two Toys in One Picture"
+DEMO_SUBJECTS = "Demo - Toys Where You Want Them"
 OF_FAMILY = {"demo": DEMO, "sdxl": "My Subject in New Scenes - SDXL"}
 """The graph of a family of checkpoints, where it is not `OF_OTHERS`."""
 OF_OTHERS = "My Subject in New Scenes - SD 1.5"

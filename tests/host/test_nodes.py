@@ -26,6 +26,7 @@ from same_subject.nodes.joint.references import Reference
 from same_subject.nodes.subject.host import files as subject_adapter_files
 from same_subject.tests.server import graphs
 from same_subject.tests.tiny import models
+from same_subject.tests.tiny import subject_adapter_files as tiny_subject_adapters
 
 import nodes as host_nodes
 
@@ -438,8 +439,10 @@ def brought(tmp_path, monkeypatch):
     def bring(prompt):
         for node in prompt.values():
             for (kind, name), folder in BROUGHT.items():
-                if node["class_type"] == kind and node["inputs"][name] != "none":
+                if node["class_type"] == kind and node["inputs"][name] not in ("none", "demo"):
                     (tmp_path / folder / node["inputs"][name]).touch()
+            if node["class_type"] == "SubjectAdapterLoader" and node["inputs"]["file"] != "demo":
+                tiny_subject_adapters.save(tmp_path / "subject_adapters" / node["inputs"]["file"])  # its loader looks into it
 
     return bring
 

@@ -15,7 +15,7 @@ from same_subject.tests.tiny import subjects
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 DEMOS = [name for name in NAMES if name.startswith("Demo")]
 BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
-OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "SceneToolsLoader"}
+OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "SceneToolsLoader", "CLIPVisionLoader", "SubjectAdapterLoader"}
 """Nodes that the frontend marks until a user brings the file that they name."""
 
 SHOWN = """(async () => {

@@ -10,6 +10,7 @@ NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
 WEIGHTS = {
     "CheckpointLoaderSimple": ("ckpt_name",),
+    "CLIPVisionLoader": ("clip_name",),
     "ConceptDetectorLoader": ("file",),
     "ConceptSegmenterLoader": ("file",),
     "IdentityLoader": ("adapter", "control_net"),
@@ -24,7 +25,8 @@ def classes():
 
 
 def test_there_is_a_graph_for_each_demo_each_family_of_checkpoints_and_both_ways_to_a_scene():
-    assert set(NAMES) >= {demo_graphs.DEMO, demo_graphs.DEMO_SCENE, demo_graphs.OF_OTHERS, *demo_graphs.OF_FAMILY.values()}
+    demos = {demo_graphs.DEMO, demo_graphs.DEMO_SCENE, demo_graphs.DEMO_SUBJECTS}
+    assert set(NAMES) >= {*demos, demo_graphs.OF_OTHERS, *demo_graphs.OF_FAMILY.values(), "Subjects Where You Want Them - SD 2"}
     assert set(NAMES) >= {"Two People in One Picture - SDXL", "People in Places You Paint - SDXL"}
     assert NAMES == sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json"))
 
