@@ -3,6 +3,7 @@
     python3 dev/demo.py                                        the built-in demo, no download of weights
     python3 dev/demo.py --checkpoint sd15.safetensors --reference dog.png --prompt "a dog on the beach"
     python3 dev/demo.py --scene                                two subjects in one picture, each in its place
+    python3 dev/demo.py --subjects                             one picture of each subject, in the boxes that you draw
 
 Writes the generated pictures, contact_sheet.png and report.json, and says where they are.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from same_subject.dev import client, server
 from same_subject.dev import host as hosts
-from same_subject.dev.showing import checkpoints, graphs, pictures, reports
+from same_subject.dev.showing import checkpoints, graphs, pictures, reports, subjects
 from same_subject.dev.showing.checks import check
 
 
@@ -52,6 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="what to paint; one picture a prompt")  # fmt: skip
     add("--checkpoint", type=Path, help="an SD1.5, SD2 or SDXL checkpoint (default: the small demo model)")
     add("--scene", action="store_true", help="the built-in demo of scenes: two subjects in one picture")
+    add("--subjects", action="store_true", help="the built-in demo of subjects: one, two, and from a picture to a word")
     add("--seed", type=int, help="seed of the noise (default: the graph's own)")
     add("--steps", type=int, help="sampling steps (default: the graph's own)")
     add("--size", type=int, help="width and height of the pictures (default: what the model was made for)")
@@ -79,6 +81,9 @@ def run(host: hosts.Host, options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     if options.scene:
         run_scene(host, options, started)
+        return
+    if options.subjects:
+        run_subjects(host, options, started)
         return
     family = checkpoints.family_of(options.checkpoint) if options.checkpoint else "demo"
     graph = graphs.read_graph(graphs.OF_FAMILY.get(family, graphs.OF_OTHERS))
@@ -110,6 +115,19 @@ def run_scene(host: hosts.Host, options: argparse.Namespace, started: float) -> 
     with server.Server(host) as live:
         files, run_seconds = paint(live.client, graph, options.output)
     reports.write_scene_results(host, options, graph, files, started, run_seconds)
+
+
+def run_subjects(host: hosts.Host, options: argparse.Namespace, started: float) -> None:
+    """The same for the demo of subjects: several runs, a picture each."""
+    shown = list(subjects.showings(options.seed, options.steps))
+    files, run_seconds = [], 0.0
+    with server.Server(host) as live:
+        for one in shown:
+            print(f"{one.name}:")
+            (painted,), seconds = paint(live.client, one.graph, options.output)
+            files.append(painted.replace(options.output / f"{one.name}.png"))
+            run_seconds += seconds
+    reports.write_subject_results(host, options, shown, files, started, run_seconds)
 
 
 def paint(live: client.Client, graph: client.Graph, folder: Path) -> tuple[list[Path], float]:

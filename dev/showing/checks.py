@@ -19,8 +19,12 @@ LATER = {4: (b"ftyp",), 8: (b"WEBP",)}
 
 def check(options: argparse.Namespace) -> None:
     """Raise `SetupError` for the first thing that cannot work."""
-    if options.scene and (options.reference or options.caption or options.prompt or options.checkpoint or options.size):
-        raise SetupError("--scene is a demo of its own: of the other options it takes --seed, --steps, --output and --comfyui.")
+    chosen = [name for name in ("--scene", "--subjects") if getattr(options, name.removeprefix("--"))]
+    others = options.reference or options.caption or options.prompt or options.checkpoint or options.size
+    if chosen and (others or len(chosen) > 1):
+        raise SetupError(
+            f"{chosen[0]} is a demo of its own: of the other options it takes --seed, --steps, --output and --comfyui."
+        )
     check_numbers(options)
     check_output(options.output)
     for picture in options.reference:

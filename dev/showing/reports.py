@@ -13,6 +13,7 @@ from same_subject.dev.client import Graph
 from same_subject.dev.host import Host
 from same_subject.dev.showing.graphs import DEMO_PICTURES, node_of
 from same_subject.dev.showing.pictures import draw_contact_sheet
+from same_subject.dev.showing.subjects import Showing
 
 
 def write_results(
@@ -54,6 +55,23 @@ def write_scene_results(
     captions = [*spread(phrases, len(toys)), *spread(prompts[:1], len(files))]
     draw_contact_sheet(sheet, [("Two subjects, and a scene with both", [*toys, *files], captions)])
     about = {"seed": node_of(graph, "PrimitiveInt")["inputs"]["value"], "prompts": prompts[:1], "phrases": phrases}
+    write_report(host, options, about, files, started, run_seconds)
+
+
+def write_subject_results(
+    host: Host, options: argparse.Namespace, shown: Sequence[Showing], files: list[Path], started: float, run_seconds: float
+) -> None:
+    """The same for the demo of subjects; the last pictures are the strip."""
+    one, two, *strip = [each.caption for each in shown]
+    toys = sorted(DEMO_PICTURES.glob("toy_*.png"))
+    words = node_of(shown[-1].graph, "SubjectPrompt")["inputs"]["text"]
+    rows = [
+        ("Subjects, one picture each", toys, [""] * len(toys)),
+        ("The first alone, and both, each in its box", files[:2], [one, two]),
+        (f"From the first one's picture to the words: {words}", files[2:], strip),
+    ]
+    draw_contact_sheet(options.output / "contact_sheet.png", rows)
+    about = {"seed": node_of(shown[0].graph, "KSampler")["inputs"]["seed"], "shown": [each.caption for each in shown]}
     write_report(host, options, about, files, started, run_seconds)
 
 

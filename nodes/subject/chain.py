@@ -30,6 +30,12 @@ class Subjects:
     each: tuple[Subject, ...]
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError unless ``name`` says what a subject is."""
+    if not name.strip():
+        raise ValueError("Subject: `class_name` is empty, but needs a word for what it is, such as `dog`. Type one.")
+
+
 def tokens(
     proj: Grounding, each: Sequence[Subject], boxes: Sequence[Box] | None, slots: int, device: torch.device
 ) -> torch.Tensor:

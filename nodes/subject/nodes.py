@@ -6,8 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..host import inputs, small_pictures, sockets
 from ..joint.settings import LEVELS
-from . import places, settings
-from .chain import Subjects
+from . import chain, places, settings
 from .host import applying, files, loading, prompting
 
 CATEGORY = "Same Subject/Subjects"
@@ -59,7 +58,7 @@ class LoadSubjectAdapter(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file):
+    def fingerprint_inputs(cls, file, **_):
         return files.fingerprint(file)
 
     @classmethod
@@ -129,15 +128,8 @@ class SubjectNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, place, class_name, x, y, width, height):
-        if (problem := inputs.check_choice("Subject", "place", place, places.KINDS)) is not True:
-            return problem
-        numbers = x, y, width, height
-        if place == places.BOX and all(isinstance(one, (int, float)) for one in numbers):
-            try:
-                places.box(*numbers)
-            except ValueError as wrong:
-                return inputs.Once(str(wrong), "See `x`, `y`, `width` and `height`.")
-        return inputs.text_problem("Subject", "class_name", class_name) or True
+        problem = _problem(place, class_name, (x, y, width, height))
+        return inputs.Once(problem, "see the other message of Subject") if problem else True
 
     @classmethod
     @inputs.checked
@@ -167,7 +159,23 @@ class SubjectNode(io.ComfyNode):
             )
         before = () if previous is None else previous.each
         preview = ui.PreviewImage(shown[None], cls=cls)
-        return io.NodeOutput(Subjects(adapter, (*before, subject)), ui=preview)
+        return io.NodeOutput(chain.Subjects(adapter, (*before, subject)), ui=preview)
+
+
+def _problem(place, class_name, box: tuple) -> str | None:
+    """Why inputs of Subject cannot be; None if they may, or if another node will give them."""
+    if isinstance(problem := inputs.check_choice("Subject", "place", place, places.KINDS), str):
+        return problem
+    if wrong := inputs.text_problem("Subject", "class_name", class_name):
+        return wrong
+    try:
+        if class_name is not None:
+            chain.check_name(class_name)
+        if place == places.BOX and None not in box:
+            places.box(*box)
+    except ValueError as refusal:
+        return str(refusal)
+    return None
 
 
 class SubjectPrompt(io.ComfyNode):

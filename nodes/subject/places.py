@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from ..concepts.places import Boxes
-from .where import Anywhere, Box, problem
+from .where import Anywhere, Box
+from .where import problem as problem_of
 
 BOX, MASK, FOUND, OWN, ANYWHERE = "box", "mask", "found", "its own picture", "anywhere"
 KINDS = (BOX, MASK, FOUND, OWN, ANYWHERE)
@@ -55,7 +56,7 @@ class Wanted:
 def box(x: float, y: float, width: float, height: float) -> Box:
     """The box of these shares of the picture. Raises ValueError for one that is empty or leaves the picture."""
     made = x, y, x + width, y + height
-    if wrong := problem(made):
+    if wrong := problem_of(made):
         raise ValueError(f"Subject: the box {wrong}.")
     return made
 

@@ -102,7 +102,9 @@ def test_what_cannot_work_is_refused_before_set_up(tmp_path):
     assert "needs --reference" in refusal("--checkpoint", model)
     assert "2 captions for 1 references" in refusal("--reference", picture, "--caption", "a", "b")
     assert "give a multiple of 8" in refusal("--size", 100)
-    assert "is a demo of its own" in refusal("--scene", "--prompt", "a mug")
+    assert "--scene is a demo of its own" in refusal("--scene", "--prompt", "a mug")
+    assert "--subjects is a demo of its own" in refusal("--subjects", "--size", 64)
+    assert "is a demo of its own" in refusal("--subjects", "--scene")
     assert "give a number from 0" in refusal("--seed", -1)
     demo.check(demo.parse(["--checkpoint", str(model), "--reference", str(picture), "--prompt", "a dog"]))
 

@@ -1,6 +1,7 @@
 """Files with random weights that the stock loaders take.
 
-SD1.5 with a UNet of one level or of three and a ControlNet; and SDXL and its ControlNet in full size.
+SD1.5 with a UNet of one level or of three and a ControlNet; SD2 with a UNet of one level, and OpenCLIP's image encoder; and SDXL
+and its ControlNet in full size.
 """
 
 import json
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 from same_subject.dev.benchmark import models as full_size
-from same_subject.tests.tiny import identities
+from same_subject.tests.tiny import identities, subject_adapter_files
 
 USE_SDXL = bool(os.environ.get("SAME_SUBJECT_SDXL"))
 """Whether the tests of whole scenes were asked to run on SDXL in full size."""
@@ -29,6 +30,7 @@ UNET = {
     "use_linear_in_transformer": False,
     "legacy": False,
 }
+SD2_UNET = UNET | {"context_dim": 1024, "num_heads": -1, "num_head_channels": 64, "use_linear_in_transformer": True}
 LEVELS = UNET | {
     "num_res_blocks": [1, 1, 1],
     "channel_mult": [1, 2, 4],
@@ -79,6 +81,48 @@ def save_sd15(path, unet=UNET):
     state |= random_state("cond_stage_model.transformer.", text_model(CLIP)) | random_state("first_stage_model.", autoencoder())
     save_file(state, str(path))
     return path
+
+
+def save_sd2(path):
+    """Write a checkpoint (about 900 MB: its text encoder is that of SD2) and return its path. Needs the host."""
+    import comfy.supported_models
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+    from safetensors.torch import save_file
+    from same_subject.nodes.subject.about import TEXT_ENCODERS
+
+    text = random_state("clip_h.transformer.", text_model(TEXT_ENCODERS["h"]))
+    state = random_state("model.diffusion_model.", UNetModel(**SD2_UNET, device="meta"))
+    state |= comfy.supported_models.SD20(dict(SD2_UNET)).process_clip_state_dict_for_saving(text)
+    state |= random_state("first_stage_model.", autoencoder())
+    save_file({name: value.contiguous() for name, value in state.items()}, str(path))
+    return path
+
+
+def save_vit_h(path):
+    """Write OpenCLIP's ViT-H/14 (1.3 GB) and return its path. Needs the host."""
+    import comfy.clip_vision
+    import comfy.ops
+    from comfy.clip_model import CLIPVisionModelProjection
+    from safetensors.torch import save_file
+
+    config = json.loads(Path(comfy.clip_vision.__file__).with_name("clip_vision_config_h.json").read_text())
+    network = CLIPVisionModelProjection(config, torch.float16, "meta", comfy.ops.disable_weight_init)
+    save_file(random_state("", network), str(path))
+    return path
+
+
+def save_subject_adapter(path):
+    """Write a subject adapter for the checkpoint of `save_sd2` and the image encoder of `save_vit_h` (60 MB)."""
+    from same_subject.nodes.subject import about as abouts
+    from same_subject.nodes.subject.adapter import Sizes
+
+    sizes = Sizes(
+        words={"h": 1024}, cls=1024, patch=1280, patches=256, tokens=64, context=1024, layers=((320, 5),) * 3, first=320
+    )
+    said = {"family": abouts.DEMO, "text": abouts.DIFFERENCE, "text_config": {"h": abouts.TEXT_ENCODERS["h"]}}
+    return subject_adapter_files.save(
+        path, "sd2", base="a small Stable Diffusion 2", sizes=sizes, image_encoder=abouts.VIT_H, **said
+    )
 
 
 def save_sdxl(path):

@@ -70,6 +70,21 @@ def test_the_demo_of_scenes_shows_two_subjects_in_one_picture(tmp_path):
         sheet.load()
 
 
+def test_the_demo_of_subjects_shows_one_two_and_the_way_from_a_picture_to_a_word(tmp_path):
+    from PIL import Image
+
+    printed, report = run(tmp_path, "--subjects", "--seed", 4, "--steps", 2)
+    folder = tmp_path / "same-subject-demo"
+    assert report["seed"] == 4 and report["files"][:2] == ["one_subject.png", "two_subjects.png"]
+    strip = [name for name in report["files"] if name.startswith("interpolation")]
+    assert len(strip) == 6 and "interpolation_0.4:" in printed
+    assert len({(folder / name).read_bytes() for name in strip}) >= 2, "with subjects, and without"
+    for name, size in (("one_subject.png", (256, 256)), ("two_subjects.png", (512, 256))):
+        with Image.open(folder / name) as shown:
+            assert shown.size == size and len(shown.getcolors(1 << 18)) > 100
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*report["files"], "contact_sheet.png", "report.json"])
+
+
 def test_a_checkpoint_of_the_users_own_runs_through_the_stock_loader(tmp_path):
     from PIL import Image
 

@@ -7,7 +7,7 @@ import torch
 from ...host import exclusive, inputs, unet
 from .. import places
 from ..adapter import LATENT
-from ..chain import Subject, Subjects
+from ..chain import Subject, Subjects, check_name
 from ..settings import Settings
 from ..where import Anywhere, Box
 from . import cutting
@@ -24,8 +24,7 @@ def encode(adapter, image: torch.Tensor, mask: torch.Tensor | None, name: str, p
     if len(image) != 1:
         raise ValueError(f"Subject: `image` holds {len(image)} pictures, but needs one. Connect one, by Image From Batch.")
     inputs.check_finite(image, "Subject: `image`")
-    if not name.strip():
-        raise ValueError("Subject: `class_name` is empty, but needs a word for what it is, such as `dog`. Type one.")
+    check_name(name)
     image, alpha = image[..., :3], image[..., 3:]
     covering = torch.ones(1, *image.shape[1:3]) if mask is None else inputs.masks(mask, "Subject: `mask`")
     if len(covering) == 1 and bool((covering > 0.5).all()):

@@ -174,5 +174,7 @@ def test_the_node_reports_the_whole_graph_as_text_each_time(models):
 def test_all_that_the_shipped_graphs_name_is_listed(models, path):
     rows = listing.rows(json.loads(path.read_text(encoding="utf-8")))
     own = [row["name"] for row in rows if row["name"].endswith((".png", ".jpg")) or "subject_adapters" in row["remedy"]]
-    assert [row["name"] for row in rows if not row["listed"] and row["name"] not in own] == [], "but pictures, and what is trained"
+    assert [row["name"] for row in rows if not row["listed"] and row["name"] not in own] == [], (
+        "but pictures, and what is trained"
+    )
     assert all(row["licence"] for row in rows if row["listed"])
