@@ -3,7 +3,7 @@
 import torch
 from same_subject.nodes.subject.adapter import Networks
 from same_subject.nodes.subject.host import loading
-from same_subject.research import export_subjects, image_encoder, nets, train_subjects
+from same_subject.research import export_subjects, image_encoder, nets, subject_data, train_subjects
 from same_subject.tests.tiny import models
 
 
@@ -21,7 +21,7 @@ def test_what_training_made_is_what_loads(tmp_path):
     for name, value in loaded.networks.state_dict().items():
         assert torch.equal(value, trained["adapter"][name].half().float()), name
     text = loaded.clip.cond_stage_model.clip_l.transformer.state_dict()
-    words = train_subjects.Texts().tokens.unique()
+    words = subject_data.Texts.of_the_world().tokens.unique()
     for name, value in text.items():
         expected = trained["text"][name].half()
         if value.shape[0] == 49408:
