@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import comfy.sample
 import torch
@@ -16,9 +17,10 @@ from ..nodes.concepts.places import box_of
 from ..nodes.demo.host import model as demo_model
 from ..nodes.demo.host import tools as demo_tools
 from ..nodes.demo.toys import SIDE, around, blobs
-from ..nodes.subject import places, settings, where
+from ..nodes.joint.host.attention import level
+from ..nodes.subject import attention_maps, places, settings, where
 from ..nodes.subject.chain import Subjects
-from ..nodes.subject.host import applying, files, loading, prompting
+from ..nodes.subject.host import applying, files, layers, loading, prompting, steering
 from . import export, world
 from . import judge as judges
 from .held_out import HeldOut, draw
@@ -30,7 +32,7 @@ HELD_OUT = {1: 40_000_000, 2: 41_000_000}
 TEXT_SCALE, IMAGE_SCALE = 3.0, 1.5
 INSIDE = 0.5
 """Overlap over union of two boxes above which a toy is where it was asked for."""
-FIGURES = ("top1", "other_top1", "similarity", "scene_accuracy", "inside", "all_inside", "pixels_inside")
+FIGURES = ("top1", "other_top1", "similarity", "scene_accuracy", "inside", "all_inside", "pixels_inside", "attention_inside")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Painter:
     def __init__(self, models: Path, steps: int):
         self.model, self.clip, self.vae = demo_model.load(export.FILES["scene"])
         self.models, self.steps, self.adapters = models, steps, {}
+        self.attended: list[float] = []
 
     def adapter(self, name: str):
         if name not in self.adapters:
@@ -86,6 +89,7 @@ class Painter:
         """A picture [1, H, W, 3]. names: the class of its toys, where it is not their own."""
         toys, model = case.toys, self.model
         if setting.model is None:
+            self.attended = []
             texts = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (toys.prompt, "")]
             return self.sample(model, *texts, case.width, seed)
         adapter = self.adapter(setting.model)
@@ -97,7 +101,8 @@ class Painter:
         positive, negative = prompting.prompts(adapter, subjects, toys.prompt, "")
         strength, steering = float(setting.layers), settings.Steering(setting.control)
         chosen = settings.Settings(IMAGE_SCALE, strength, interpolation=alpha, steering=steering)
-        return self.sample(applying.apply(model, subjects, chosen), positive, negative, case.width, seed)
+        model, self.attended = looked_at(applying.apply(model, subjects, chosen), case.boxes)
+        return self.sample(model, positive, negative, case.width, seed)
 
     def sample(self, model, positive, negative, width: int, seed: int) -> torch.Tensor:
         factor = self.vae.spacial_compression_encode()
@@ -107,6 +112,32 @@ class Painter:
             model, noise, self.steps, TEXT_SCALE, "euler", "karras", positive, negative, latent, seed=seed, disable_pbar=True
         )
         return self.vae.decode(samples).clamp(0, 1).float().cpu()
+
+
+def looked_at(model, boxes: tuple[where.Box, ...]) -> tuple[Any, list[float]]:
+    """A clone of a model with subjects, and what share of attention to the words for each is in its box, a figure a layer."""
+    model, found = model.clone(), []
+
+    def looking(text: layers.Text):
+        def look(q, k, v, options):
+            call = options.get(layers.CALL)
+            if call is not None and level(options) in steering.WATCHED:
+                trained, _ = text.trained(call, k, v)
+                size, latent = (tuple(options[name][-2:]) for name in ("activations_shape", "original_shape"))
+                inside = torch.cat([1 - where.channel([box], *latent)[0] for box in boxes])
+                inside = attention_maps.at_size(inside[None], *size)[:, :, None]
+                for number, words in enumerate(call.words):
+                    if words:
+                        rows = slice(number * call.rows, (number + 1) * call.rows)
+                        shares = steering.to_words(q[rows], trained[rows], options["n_heads"], words)
+                        found.append(float(((shares * inside).sum(dim=-1) / shares.sum(dim=-1)).mean()))
+            return text(q, k, v, options)
+
+        return look
+
+    for block, text in list(model.model_options["transformer_options"]["patches_replace"]["attn2"].items()):
+        model.set_model_attn2_replace(looking(text), *block)
+    return model, found
 
 
 class Scorer:
@@ -169,14 +200,15 @@ def run(
     plain = {name: setting for name, setting in chosen.items() if not setting.alphas}
     for count in counts:
         print(f"{count} toy{'s' * (count > 1)}, {len(numbers)} pictures")
-        print(f"{'setting':20}" + "".join(f"{name:>15}" for name in FIGURES) + f"{'s each':>8}")
+        print(f"{'setting':20}" + "".join(f"{name:>17}" for name in FIGURES) + f"{'s each':>8}")
         scores: dict[str, list[dict[str, float]]] = {}
         for name, setting in plain.items():
             started, found = time.time(), []
             for number in numbers:
                 case = held_out(number, count)
                 picture = painter.paint(case, setting, HELD_OUT[count] + number)
-                found.append(Scorer(judge, case)(picture))
+                attended = {"attention_inside": mean(painter.attended) if painter.attended else 0.0}
+                found.append({**Scorer(judge, case)(picture), **attended})
                 if save:
                     keep(save / f"{count}_{number:03}_{name}.png", case, picture)
             scores[name] = found
@@ -187,7 +219,7 @@ def run(
             )
             print(
                 f"{name:20}"
-                + "".join(f"{value:15.3f}" for value in means.values())
+                + "".join(f"{value:17.3f}" for value in means.values())
                 + f"{(time.time() - started) / len(found):8.2f}",
                 flush=True,
             )

@@ -162,15 +162,20 @@ class Text:
     def __call__(self, q, k, v, extra_options):
         call = extra_options.get(CALL)
         if call is not None:
-            call.check(k)
-            k, v = (
-                projected + F.linear(call.context.to(projected), self._exchanged(call, name, projected))
-                for name, projected in (("to_k", k), ("to_v", v))
-            )
+            k, v = self.trained(call, k, v)
             self._watch(call, q, k, extra_options)
         if self.previous is not None:
             return self.previous(q, k, v, extra_options)
         return attention.attend(q, k, v, extra_options)
+
+    def trained(self, call: Call, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [B, T, D] with what training changed, of those that the model's own weights made of the same texts."""
+        call.check(k)
+        found = [
+            projected + F.linear(call.context.to(projected), self._exchanged(call, name, projected))
+            for name, projected in (("to_k", k), ("to_v", v))
+        ]
+        return found[0], found[1]
 
     @staticmethod
     def _watch(call: Call, q: torch.Tensor, k: torch.Tensor, extra_options: dict) -> None:

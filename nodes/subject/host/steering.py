@@ -7,7 +7,7 @@ UNet than its last layer that is watched, so that memory does not grow with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -35,13 +35,18 @@ class Watch:
 
     def see(self, q, k, heads: int, words: tuple[tuple[int, int], ...], size: tuple[int, int], latent: tuple[int, int]) -> None:
         """Attention of a layer of ``size`` tokens, q [B, L, D] to the texts k [B, T, D]. words: positions of each subject's."""
-        q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2).float() for part in (q, k))
-        shares = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1).mean(dim=1)
-        watched = torch.stack([shares[..., list(own)].mT for own in words], dim=1)
+        watched = to_words(q, k, heads, words)
         inside = torch.cat([1 - where.channel([box], *latent)[0] for box in self.boxes])[None].to(watched)
         self.losses.append(attention_maps.balanced(watched, attention_maps.at_size(inside, *size)).mean())
         if len(self.losses) == self.last:
             raise Enough
+
+
+def to_words(q: torch.Tensor, k: torch.Tensor, heads: int, words: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Probabilities [B, K, 2, L] of the two words for each of K subjects, the mean over heads. q: [B, L, D], k: [B, T, D]."""
+    q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2).float() for part in (q, k))
+    shares = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1).mean(dim=1)
+    return torch.stack([shares[..., list(own)].mT for own in words], dim=1)
 
 
 @contextmanager
