@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -171,11 +171,12 @@ class Text:
     def trained(self, call: Call, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [B, T, D] with what training changed, of those that the model's own weights made of the same texts."""
         call.check(k)
-        found = [
-            projected + F.linear(call.context.to(projected), self._exchanged(call, name, projected))
+        texts = cast(torch.Tensor, call.context)
+        keys, values = (
+            projected + F.linear(texts.to(projected), self._exchanged(call, name, projected))
             for name, projected in (("to_k", k), ("to_v", v))
-        ]
-        return found[0], found[1]
+        )
+        return keys, values
 
     @staticmethod
     def _watch(call: Call, q: torch.Tensor, k: torch.Tensor, extra_options: dict) -> None:
