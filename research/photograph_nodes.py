@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FOLDER = pack.ROOT / "js" / "docs" / "pictures" / "nodes"
 LONG = pack.ROOT / "tests" / "saved" / "v0.2-long" / "ui"
 SHIPPED = pack.ROOT / "workflows"
-RUN = (SHIPPED / f"{graphs.DEMO}.json", SHIPPED / f"{graphs.DEMO_SCENE}.json", LONG / "demo_scene.json")
+DEMOS = (graphs.DEMO, graphs.DEMO_SCENE, graphs.DEMO_SUBJECTS)
+RUN = (*(SHIPPED / f"{name}.json" for name in DEMOS), LONG / "demo_scene.json")
 """Graphs that are run first; a node's picture is from the first graph that has it."""
 OPENED = (
     SHIPPED / "Two People in One Picture - SDXL.json",

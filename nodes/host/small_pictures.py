@@ -25,6 +25,12 @@ def small(picture: torch.Tensor, most: int = SIDE) -> torch.Tensor:
     return F.interpolate(rows, size, mode="bilinear", antialias=True)[0].movedim(0, -1).clamp(0, 1).cpu()
 
 
+def clear(picture: torch.Tensor, least: int = 192, most: int = 512) -> torch.Tensor:
+    """As `small`, but a picture that is much smaller than ``least`` is enlarged a whole number of times."""
+    times = max(1, least // max(picture.shape[:2]))
+    return small(picture, most).repeat_interleave(times, 0).repeat_interleave(times, 1)
+
+
 def save(pictures: Sequence[torch.Tensor]) -> list[dict]:
     """Where the frontend can fetch each of ``pictures`` [H, W, 3 or 4]: filename, subfolder and type."""
     if not pictures:

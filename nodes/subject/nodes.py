@@ -158,7 +158,7 @@ class SubjectNode(io.ComfyNode):
                 "Subject: `previous` was encoded for another adapter than `adapter`. Connect one Load Subject Adapter to all."
             )
         before = () if previous is None else previous.each
-        preview = ui.PreviewImage(shown[None], cls=cls)
+        preview = ui.PreviewImage(small_pictures.clear(shown)[None], cls=cls)
         return io.NodeOutput(chain.Subjects(adapter, (*before, subject)), ui=preview)
 
 

@@ -162,4 +162,4 @@ def test_a_stable_diffusion_2_checkpoint_paints_through_the_stock_loaders(live, 
     (picture,), outputs, _ = run(live, graph)
     assert picture.size == (64, 64) and len(picture.getcolors(1 << 18)) > 10
     cut_out = graphs.open_picture(live, outputs["6"]["images"][0])
-    assert cut_out.size == (40, 40) and cut_out.getcolors() == [(1600, (255, 0, 0))]
+    assert cut_out.size == (160, 160) and cut_out.getcolors() == [(160 * 160, (255, 0, 0))], "red alone, four times as large"
