@@ -1,8 +1,8 @@
-"""Speed and memory of joint sampling and of scenes, as ratios measured side by side in one process.
+"""Speed and memory of joint sampling, scenes and subjects, as ratios measured side by side in one process.
 
     python3 dev/bench.py                          everything, about a quarter of an hour on two CPU cores
     python3 dev/bench.py --only coupling          what starts with a name: coupling, three_terms, references_only, bank,
-                                                  scene, scene_identities, scene_own, and on a GPU sdxl
+                                                  scene, scene_identities, scene_own, subject, and on a GPU sdxl
     python3 dev/bench.py --output bench.json      the rows as JSON too
 
 Models have random weights, so nothing is downloaded; they are full-size, but scenes run on Stable Diffusion XL's
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
-from same_subject.dev.benchmark import bank, joint, measuring, scenes
+from same_subject.dev.benchmark import bank, joint, measuring, scenes, subject
 from same_subject.dev.benchmark.rows import headline, print_table
 
 
@@ -71,9 +71,13 @@ def planned(bench: measuring.Bench) -> list[tuple[str, Callable[[], list[dict]]]
     plan.append(("references_only", partial(joint.references_only, bench)))
     plan += bank.planned(bench)
     plan += scenes.planned(bench, "sdxl_small", 256)
+    plan += subject.planned(bench, "sd15", bench.size)
     if bench.device.type == "cuda":
         plan.append(("sdxl_coupling_2", partial(joint.sdxl, bench)))
         plan += scenes.planned(bench, "sdxl", 1024, prefix="sdxl_")
+        plan += subject.planned(bench, "sdxl", 1024)
+    else:
+        plan += subject.planned(bench, "sdxl_small", 1024)
     return plan
 
 

@@ -1,5 +1,7 @@
 """Networks with random weights, in the host's own wrapping: of full size, and SDXL's layout at a fifth of its width."""
 
+from types import SimpleNamespace
+
 SHARED = {
     "image_size": 32,
     "in_channels": 4,
@@ -97,6 +99,38 @@ def adapter_channels(kind):
     """Channels of the 70 cross-attention layers of SDXL's layout, in an adapter's order."""
     base = UNETS[kind]["model_channels"]
     return [2 * base] * 4 + [4 * base] * 50 + [2 * base] * 6 + [4 * base] * 10
+
+
+def subject_adapter(kind, device):
+    """A subject adapter for that UNet, as far as Apply Subjects looks at a `SubjectAdapter`. Its gates are half open."""
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.ops
+    import torch
+    from same_subject.nodes.subject.adapter import Networks
+
+    sizes = subject_sizes(kind)
+    networks = randomise(torch, Networks(sizes, comfy.ops.manual_cast)).eval().requires_grad_(False)
+    for layer in networks.layers:
+        layer.alpha_attn.fill_(0.5), layer.alpha_dense.fill_(0.5)
+    if dtype(torch, device) == torch.float16:
+        for part in (networks.layers, networks.attn2, networks.conv_in):
+            part.half()
+    offload = comfy.model_management.unet_offload_device()
+    patcher = comfy.model_patcher.ModelPatcher(networks, load_device=device, offload_device=offload)
+    about = SimpleNamespace(base=kind, sizes=sizes, slots=2, box_of_one=True, boxes=True, location=True)
+    return SimpleNamespace(about=about, networks=networks, patcher=patcher)
+
+
+def subject_sizes(kind):
+    """The sizes of its networks, for ViT-H/14 as image encoder. Small layouts have a fifth of a family's width."""
+    from same_subject.nodes.subject.about import FAMILIES
+    from same_subject.nodes.subject.adapter import Sizes
+
+    config, family = UNETS[kind], FAMILIES[kind.removesuffix("_small")]
+    first = config["model_channels"]
+    layers = tuple((channels * first // family.first, heads * first // family.first) for channels, heads in family.layers)
+    return Sizes(family.words, 1024, 1280, 256, 1024, config["context_dim"], layers, first)
 
 
 def dtype(torch, device):

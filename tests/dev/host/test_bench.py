@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from same_subject.dev import bench as command
-from same_subject.dev.benchmark import joint, measuring, scenes
+from same_subject.dev.benchmark import joint, measuring, scenes, subject
 from same_subject.dev.benchmark import models as full_size
 from same_subject.dev.benchmark import rows as lines
 from same_subject.nodes.identity.host import sampling as identity_sampling
-from same_subject.tests.tiny import identities, models
+from same_subject.nodes.subject.host import layers as subject_layers
+from same_subject.tests.tiny import identities, models, subject_adapters
 from same_subject.tests.tiny.sets import gap
 
 TIMES = {"coupling_2", "coupling_3", "coupling_4", "three_terms", "references_only"}
@@ -212,7 +213,7 @@ def test_rows_of_scenes_are_printed(of_scenes, capsys):
 
 def test_every_comparison_can_be_chosen_by_its_name(stage):
     names = [name for name, _ in command.planned(stage)]
-    assert len(set(names)) == len(names) and TIMES | {"scene_1", "scene_identities_4", "scene_own_4"} <= set(names)
+    assert len(set(names)) == len(names) and TIMES | {"scene_1", "scene_identities_4", "scene_own_4", "subject_sd15_2"} <= set(names)
 
 
 def test_the_networks_of_scenes_have_the_published_sizes():
@@ -230,3 +231,99 @@ def test_adapters_fit_all_70_layers(kind):
     with torch.device("meta"):
         channels = full_size.adapter_network(kind).channels
     assert channels == [layer.channels for layer in layers(unet(kind))] and len(channels) == 70
+
+
+# -- subjects -------------------------------------------------------------------------------------
+
+SUBJECT_STEPS = [f"subject_{kind}_{n}" for kind in ("sd15", "sdxl_small") for n in (1, 2, 4)]
+
+
+class TinySubjects:
+    """The builders of `models.py` for steps with subjects."""
+
+    @staticmethod
+    def model(kind, device):
+        return models.model(kind.removesuffix("_small"))
+
+    @staticmethod
+    def subject_adapter(kind, device):
+        return subject_adapters.subject_adapter(TinySubjects.model(kind, device))
+
+
+@pytest.fixture(scope="module")
+def with_subjects():
+    return measuring.Bench(size=64, rounds=1, build=TinySubjects)
+
+
+@pytest.fixture(scope="module")
+def of_subjects(with_subjects):
+    """{name: its row} of every comparison of subjects."""
+    plan = [one for kind in ("sd15", "sdxl_small") for one in subject.planned(with_subjects, kind, 64)]
+    return {row["name"]: row for _, compare in plan for row in compare()}
+
+
+def test_steps_with_one_two_and_four_subjects_have_all_their_rows(of_subjects):
+    ends = ("", "_jedi", "_projections_of_subjects", "_exchanged_weights")
+    terms = ["subject_sd15_terms", "subject_sdxl_small_terms", "subject_control", "subject_control_batch_memory"]
+    assert set(of_subjects) == {name + end for name in SUBJECT_STEPS for end in ends} | set(terms)
+    assert all(of_subjects[name]["bound"] == 1.05 and of_subjects[name]["layers_ms"] > 0 for name in SUBJECT_STEPS)
+    assert all(of_subjects[f"{name}_jedi"]["bound"] is None for name in SUBJECT_STEPS)
+
+
+def test_a_step_with_subjects_is_one_call_of_as_many_rows_as_terms(of_subjects):
+    for name in (*SUBJECT_STEPS, "subject_sd15_terms", "subject_sdxl_small_terms"):
+        rows = [3] if name.endswith("_terms") else [1]
+        assert of_subjects[name]["unet_calls"] == of_subjects[name]["against_unet_calls"] == rows
+
+
+def test_what_subjects_show_is_made_in_the_first_step_only(of_subjects):
+    counted = {name: row for name, row in of_subjects.items() if "count" in row}
+    assert len(counted) == 2 * len(SUBJECT_STEPS)
+    assert {row["count"] for row in counted.values()} == {0} and all(row["in_first_step"] > 0 for row in counted.values())
+
+
+@pytest.mark.parametrize("forgotten, row", (("keys_values", 0), ("exchanged", 1)))
+def test_what_is_made_at_every_step_is_counted(with_subjects, monkeypatch, forgotten, row):
+    original = getattr(subject_layers.Run, forgotten)
+
+    def forgetful(self, *given):
+        self.cache.clear()
+        return original(self, *given)
+
+    ours = subject.case(with_subjects, "sd15", 64, 2)
+    assert [each["count"] for each in subject.once(with_subjects, "x", ours)] == [0, 0]
+    monkeypatch.setattr(subject_layers.Run, forgotten, forgetful)
+    assert list(subject.once(with_subjects, "x", ours))[row]["count"] > 0
+
+
+def test_the_layers_alone_are_all_of_them_on_what_they_get(with_subjects):
+    ours = subject.case(with_subjects, "sd15", 64, 2, three=True)
+    networks, seen = with_subjects.part("subject_adapter", "sd15").networks, []
+    run = subject.alone(with_subjects, ours)
+    with subject.hooked((layer, lambda layer, given: seen.append((layer, tuple(given[0].shape)))) for layer in networks.layers):
+        run()
+        again = len(seen)
+        scenes.sample(ours, 1)
+    assert seen[:again] == seen[again:] and [layer for layer, _ in seen[:again]] == list(networks.layers)
+    assert {shape[0] for _, shape in seen} == {3}
+
+
+def test_attention_control_is_in_one_of_the_steps_compared(with_subjects):
+    plain, steered = (subject.case(with_subjects, "sd15", 64, 2, three=True, steered=each) for each in (False, True))
+    found = [scenes.sample(each, 2) for each in (plain, steered)]
+    assert found[1].isfinite().all() and gap(*found) > ROUNDING
+
+
+def test_rows_of_subjects_are_printed(of_subjects, capsys):
+    lines.print_table([{**row, "device": "none", "host_version": "0"} for row in of_subjects.values()])
+    printed = capsys.readouterr().out
+    assert all(name in printed and name in lines.headline(row) for name, row in of_subjects.items())
+
+
+@pytest.mark.parametrize("kind", ("sd15", "sdxl", "sdxl_small"))
+def test_subject_adapters_fit_all_layers(kind):
+    sizes, blocks = full_size.subject_sizes(kind), [m for m in unet(kind).modules() if type(m).__name__ == "BasicTransformerBlock"]
+    assert {(b.attn1.to_q.out_features, b.n_heads, b.attn2.to_k.in_features) for b in blocks} == {
+        (*layer, sizes.context) for layer in sizes.layers
+    }
+    assert len(blocks) == len(sizes.layers)
