@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 
-from . import joint, rows, scenes
+from . import joint, measuring, rows, scenes
 
 SUBJECTS = (1, 2, 4)
 BOUND = 1.05
@@ -43,19 +43,23 @@ def terms(bench, kind, size):
 
 
 def beside(bench, name, ours, joint_set=None):
-    """A case against the model unpatched on as many rows plus the layers alone, and against an evaluation of a joint set."""
-    _, calls, _ = scenes.work(ours)
+    """A case against the model unpatched on as many rows plus the layers alone, and against an evaluation of a joint set.
+
+    predicted: the ratio of the arithmetic, counted in floating-point operations.
+    """
+    flops, calls, _ = scenes.work(ours)
+    flops = measuring.count_flops(lambda: scenes.sample(ours, 2)) - flops
     plain = replace(ours, model=bench.parts["model"], positive=ours.negative, noise=ours.noise.repeat(sum(calls), 1, 1, 1), cfg=1.0)
-    _, plain_calls, _ = scenes.work(plain)
+    plain_flops, plain_calls, _ = scenes.work(plain)
     layers, with_subjects, without = alone(bench, ours), scenes.seconds(bench, ours), scenes.seconds(bench, plain)
-    layers()
+    predicted = {"predicted": round(flops / (plain_flops + measuring.count_flops(layers)), 4), "gflop": round(flops / 1e9, 3)}
     measured = []
     for _ in bench.rounds():
         measured.append((with_subjects(), without(), layers(), joint_set() if joint_set else 0.0))
     row = rows.row(name, [a / (b + c) for a, b, c, _ in measured], BOUND, [(a, b + c) for a, b, c, _ in measured])
     own = {"layers_ms": round(1000 * statistics.median(each[2] for each in measured), 2)}
     against = {"against_unet_calls": plain_calls, "against_control_calls": []}
-    yield {**row, **own, "unet_calls": calls, "control_calls": [], **against}
+    yield {**row, **predicted, **own, "unet_calls": calls, "control_calls": [], **against}
     if joint_set:
         yield rows.row(f"{name}_jedi", [a / d for a, _, _, d in measured], None, [(a, d) for a, _, _, d in measured])
 

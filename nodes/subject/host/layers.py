@@ -77,9 +77,13 @@ class Run:
 
     def location(self, nulls: tuple[bool, ...], rows: int, like: torch.Tensor) -> torch.Tensor:
         """The fifth channel of each row [B, 1, h, w]: 0 inside the boxes, 1 outside; 0 everywhere where a term has none."""
-        outside = where.channel(self.boxes, self.height, self.width).to(like)
-        shown = self.subjects.adapter.about.location
-        return torch.cat([outside * (shown and not null) for null in nulls]).repeat_interleave(rows, dim=0)
+
+        def of_rows() -> torch.Tensor:
+            outside = where.channel(self.boxes, self.height, self.width).to(like)
+            shown = self.subjects.adapter.about.location
+            return torch.cat([outside * (shown and not null) for null in nulls]).repeat_interleave(rows, dim=0)
+
+        return self.keep(("location", like.device, like.dtype, nulls, rows), of_rows)
 
 
 @dataclass(frozen=True, eq=False)

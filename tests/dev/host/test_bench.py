@@ -274,6 +274,7 @@ def test_a_step_with_subjects_is_one_call_of_as_many_rows_as_terms(of_subjects):
     for name in (*SUBJECT_STEPS, "subject_sd15_terms", "subject_sdxl_small_terms"):
         rows = [3] if name.endswith("_terms") else [1]
         assert of_subjects[name]["unet_calls"] == of_subjects[name]["against_unet_calls"] == rows
+        assert 1 < of_subjects[name]["predicted"] < 1.3, "texts weigh more than pictures of 8 x 8 latents"
 
 
 def test_what_subjects_show_is_made_in_the_first_step_only(of_subjects):
