@@ -38,11 +38,12 @@ def step(bench, kind, size, count):
 
 
 def terms(bench, kind, size):
-    """The three terms of a step with two subjects in one call."""
-    yield from beside(bench, f"subject_{kind}_terms", case(bench, kind, size, 2, three=True))
+    """The three terms of a step with two subjects in one call, also against those of a joint set with two references."""
+    others = joint.evaluation(bench, kind, 3, size, guidance="text first")
+    yield from beside(bench, f"subject_{kind}_terms", case(bench, kind, size, 2, three=True), others)
 
 
-def beside(bench, name, ours, joint_set=None):
+def beside(bench, name, ours, joint_set):
     """A case against the model unpatched on as many rows plus the layers alone, and against an evaluation of a joint set.
 
     predicted: the ratio of the arithmetic, counted in floating-point operations.
@@ -55,13 +56,12 @@ def beside(bench, name, ours, joint_set=None):
     predicted = {"predicted": round(flops / (plain_flops + measuring.count_flops(layers)), 4), "gflop": round(flops / 1e9, 3)}
     measured = []
     for _ in bench.rounds():
-        measured.append((with_subjects(), without(), layers(), joint_set() if joint_set else 0.0))
+        measured.append((with_subjects(), without(), layers(), joint_set()))
     row = rows.row(name, [a / (b + c) for a, b, c, _ in measured], BOUND, [(a, b + c) for a, b, c, _ in measured])
     own = {"layers_ms": round(1000 * statistics.median(each[2] for each in measured), 2)}
     against = {"against_unet_calls": plain_calls, "against_control_calls": []}
     yield {**row, **predicted, **own, "unet_calls": calls, "control_calls": [], **against}
-    if joint_set:
-        yield rows.row(f"{name}_jedi", [a / d for a, _, _, d in measured], None, [(a, d) for a, _, _, d in measured])
+    yield rows.row(f"{name}_jedi", [a / d for a, _, _, d in measured], None, [(a, d) for a, _, _, d in measured])
 
 
 def control(bench, kind, size):

@@ -264,8 +264,9 @@ def of_subjects(with_subjects):
 
 def test_steps_with_one_two_and_four_subjects_have_all_their_rows(of_subjects):
     ends = ("", "_jedi", "_projections_of_subjects", "_exchanged_weights")
-    terms = ["subject_sd15_terms", "subject_sdxl_small_terms", "subject_control", "subject_control_batch_memory"]
-    assert set(of_subjects) == {name + end for name in SUBJECT_STEPS for end in ends} | set(terms)
+    terms = [f"subject_{kind}_terms{end}" for kind in ("sd15", "sdxl_small") for end in ("", "_jedi")]
+    steps = [name + end for name in SUBJECT_STEPS for end in ends]
+    assert set(of_subjects) == {*steps, *terms, "subject_control", "subject_control_batch_memory"}
     assert all(of_subjects[name]["bound"] == 1.05 and of_subjects[name]["layers_ms"] > 0 for name in SUBJECT_STEPS)
     assert all(of_subjects[f"{name}_jedi"]["bound"] is None for name in SUBJECT_STEPS)
 
