@@ -50,7 +50,8 @@ def beside(bench, name, ours, joint_set):
     """
     flops, calls, _ = scenes.work(ours)
     flops = measuring.count_flops(lambda: scenes.sample(ours, 2)) - flops
-    plain = replace(ours, model=bench.parts["model"], positive=ours.negative, noise=ours.noise.repeat(sum(calls), 1, 1, 1), cfg=1.0)
+    noise = ours.noise.repeat(sum(calls), 1, 1, 1)
+    plain = replace(ours, model=bench.parts["model"], positive=ours.negative, noise=noise, cfg=1.0)
     plain_flops, plain_calls, _ = scenes.work(plain)
     layers, with_subjects, without = alone(bench, ours), scenes.seconds(bench, ours), scenes.seconds(bench, plain)
     predicted = {"predicted": round(flops / (plain_flops + measuring.count_flops(layers)), 4), "gflop": round(flops / 1e9, 3)}
@@ -141,9 +142,10 @@ def once(bench, name, ours):
 
 
 def made(networks, ours):
-    """How often the first two steps of a run each project subjects' tokens and boxes, and take the weights that are exchanged."""
+    """How often the first two steps of a run each project subjects' tokens and boxes, and take weights that are exchanged."""
     now, steps = Counter(), []
-    projecting = [networks.proj, networks.proj.linears_image, *networks.mlp.values(), *(layer.linear for layer in networks.layers)]
+    projecting = [networks.proj, networks.proj.linears_image, *networks.mlp.values()]
+    projecting += [layer.linear for layer in networks.layers]
 
     def take(name):
         now[WEIGHTS] += 1

@@ -213,7 +213,8 @@ def test_rows_of_scenes_are_printed(of_scenes, capsys):
 
 def test_every_comparison_can_be_chosen_by_its_name(stage):
     names = [name for name, _ in command.planned(stage)]
-    assert len(set(names)) == len(names) and TIMES | {"scene_1", "scene_identities_4", "scene_own_4", "subject_sd15_2"} <= set(names)
+    assert len(set(names)) == len(names)
+    assert TIMES | {"scene_1", "scene_identities_4", "scene_own_4", "subject_sd15_2"} <= set(names)
 
 
 def test_the_networks_of_scenes_have_the_published_sizes():
@@ -324,7 +325,8 @@ def test_rows_of_subjects_are_printed(of_subjects, capsys):
 
 @pytest.mark.parametrize("kind", ("sd15", "sdxl", "sdxl_small"))
 def test_subject_adapters_fit_all_layers(kind):
-    sizes, blocks = full_size.subject_sizes(kind), [m for m in unet(kind).modules() if type(m).__name__ == "BasicTransformerBlock"]
+    sizes = full_size.subject_sizes(kind)
+    blocks = [one for one in unet(kind).modules() if type(one).__name__ == "BasicTransformerBlock"]
     assert {(b.attn1.to_q.out_features, b.n_heads, b.attn2.to_k.in_features) for b in blocks} == {
         (*layer, sizes.context) for layer in sizes.layers
     }
