@@ -21,12 +21,18 @@ def share(name: str, default: float, tooltip: str, step: float = 0.01, **more) -
 def window_or_problem(node: str, start_name: str, start: float | None, end_name: str, end: float | None) -> bool | str:
     """True, or why the queue must not start. None is a value that another node will give."""
     for name, value in ((start_name, start), (end_name, end)):
-        if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
-            shown = _shown(value)
-            return f"{node}: `{name}` is {shown}, but needs to be a share of the schedule in 0 to 1. Type such a number."
+        if problem := share_problem(node, name, value, "schedule"):
+            return problem
     if start is not None and end is not None and start > end:
         return f"{node}: `{start_name}` is {start}, after `{end_name}` {end}. Exchange them."
     return True
+
+
+def share_problem(node: str, name: str, value: Any, whole: str) -> str | None:
+    """Why ``value`` is no share of the ``whole``; None if it is, or if another node will give it."""
+    if value is None or (isinstance(value, (int, float)) and 0 <= value <= 1):
+        return None
+    return f"{node}: `{name}` is {_shown(value)}, but needs to be a share of the {whole} in 0 to 1. Type such a number."
 
 
 def identity_strength(optional: bool = False) -> io.Float.Input:

@@ -168,6 +168,9 @@ def _problem(place, class_name, box: tuple) -> str | None:
         return problem
     if wrong := inputs.text_problem("Subject", "class_name", class_name):
         return wrong
+    for name, value in zip(("x", "y", "width", "height"), box, strict=True):
+        if wrong := inputs.share_problem("Subject", name, value, "picture"):
+            return wrong
     try:
         if class_name is not None:
             chain.check_name(class_name)
