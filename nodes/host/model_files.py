@@ -80,6 +80,23 @@ def managed(network: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
     return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=offload)
 
 
+def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights that a network of the host needs, in its own order.
+
+    With DynamicVRAM the host's linear layers have no weights until they are loaded, and load those of any shape, so that only
+    their sizes tell what they need.
+    """
+    found = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    places = {}
+    for place, (name, part) in enumerate(network.named_modules(remove_duplicate=False)):
+        places[name] = place
+        if isinstance(part, torch.nn.Linear):
+            found[f"{name}.weight"] = (part.out_features, part.in_features)
+            if part.bias is not None or getattr(part, "comfy_need_lazy_init_bias", False):
+                found[f"{name}.bias"] = (part.out_features,)
+    return dict(sorted(found.items(), key=lambda item: places.get(item[0].rpartition(".")[0], 0)))
+
+
 def first_line(problem: Exception) -> str:
     """What an exception says, in one line without a full stop."""
     line = (str(problem).strip().splitlines() or [type(problem).__name__])[0]

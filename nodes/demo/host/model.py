@@ -158,7 +158,7 @@ def _vae(path: Path, config: demo_config.Config, state: dict):
 
 def _check_keys(path: Path, part: str, network: torch.nn.Module, state: dict, optional: Set[str] = frozenset()) -> None:
     """Refuse weights that are not exactly the network's: the host would only log them."""
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    own = model_files.shapes_of(network)
     given = {key: tuple(value.shape) for key, value in state.items()}
     wrong = [key for key in {**own, **given} if own.get(key) != given.get(key) and key not in optional]
     if wrong:

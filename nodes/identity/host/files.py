@@ -114,11 +114,17 @@ def _control(state: dict, name: str) -> comfy.controlnet.ControlNet:
         raise ValueError(
             f"{name} is not a ControlNet of a kind that ComfyUI knows: {model_files.first_line(problem)}"
         ) from problem
-    needed = len(control.control_model.state_dict())
-    if state or given != needed:
+    needed = model_files.shapes_of(control.control_model)
+    if state or given != len(needed):
         raise ValueError(
-            f"{name} has {given} tensors, of which {len(state)} are not known, but a ControlNet of its kind has {needed}"
+            f"{name} has {given} tensors, of which {len(state)} are not known, but a ControlNet of its kind has {len(needed)}"
         )
+    for key, value in control.control_model.state_dict().items():
+        if tuple(value.shape) != needed[key]:
+            raise ValueError(
+                f"{name} is not a ControlNet of a kind that ComfyUI knows: its weight `{key}` has shape {tuple(value.shape)}, "
+                f"needs {needed[key]}"
+            )
     return control
 
 

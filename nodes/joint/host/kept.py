@@ -14,6 +14,8 @@ import torch
 
 MOST_BYTES = 64 * 2**20
 """Of latents kept for one VAE: a thousand of 512x512 pixels. What was not used for longest goes first."""
+OF_LOADING = frozenset(("seed_key", "weight_lowvram_function", "bias_lowvram_function"))
+"""What the host sets on layers when it first loads them with DynamicVRAM. Patches among it have a number of their own."""
 
 _kept: WeakKeyDictionary[object, OrderedDict[tuple, torch.Tensor]] = WeakKeyDictionary()
 
@@ -46,9 +48,9 @@ def _way(vae) -> tuple:
 
 
 def own(part: object) -> tuple[tuple[str, str], ...]:
-    """Texts and functions that were set on an object itself, by name."""
+    """Texts and functions that were set on an object itself, by name, but by the host's loading."""
     return tuple(
         (name, value if isinstance(value, str) else getattr(value, "__qualname__", ""))
         for name, value in sorted(vars(part).items())
-        if isinstance(value, str) or callable(value)
+        if (isinstance(value, str) or callable(value)) and name not in OF_LOADING
     )

@@ -54,6 +54,8 @@ def apply(model, subjects: Subjects, settings: Settings):
         raise ValueError("Apply Subjects: `subjects` is empty, but needs one or more. Connect Subject.")
     check_fits(model, subjects.adapter)
     exclusive.refuse_others(model, "Apply Subjects")
+    if settings.steering.steps:
+        model = _with_steady_weights(model)
     return SubjectSampling(subjects, settings).install(model)
 
 
@@ -74,3 +76,21 @@ def check_fits(model, adapter) -> None:
             f"{sizes.context} channels, but this one has {len(own)} and {context}. Load the checkpoint that the adapter is "
             "for, or an adapter for this one."
         )
+
+
+def _with_steady_weights(model):
+    """The same model where a gradient can pass: what DynamicVRAM does with weights, autograd does not see.
+
+    It may take a weight's memory for another before the way back, so the host loads a copy without it, as for Torch Compile.
+    """
+    if not model.is_dynamic():
+        return model
+    if model.cached_patcher_init is None:
+        raise ValueError(
+            "Apply Subjects: attention control needs a copy of the model's weights that DynamicVRAM does not move, but the node "
+            "that loaded the model cannot load it again. Load it with Load Checkpoint, set `control_steps` to 0, or start "
+            "ComfyUI with --disable-dynamic-vram."
+        )
+    steady = model.clone(disable_dynamic=True)
+    steady.set_model_compute_dtype(steady.model.get_dtype_inference())  # its linear layers may keep the file's precision
+    return steady
