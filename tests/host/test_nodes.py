@@ -24,6 +24,7 @@ from same_subject.nodes.joint.host import subject_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.nodes.joint.references import Reference
 from same_subject.nodes.subject.host import files as subject_adapter_files
+from same_subject.nodes.subject.nodes import SubjectNode
 from same_subject.tests.server import graphs
 from same_subject.tests.tiny import models
 from same_subject.tests.tiny import subject_adapter_files as tiny_subject_adapters
@@ -485,3 +486,11 @@ def test_the_host_reports_wrong_inputs_by_node_before_the_queue_starts(demo, hos
     del prompt["3"]["inputs"]["images.image0"]
     _, _, errors = validate(prompt)
     assert [error["type"] for error in errors["3"]["errors"]] == ["required_input_missing"]
+
+
+@pytest.mark.parametrize("value", [[], {}, "a", 10**400, float("nan"), -0.1, 1.1])
+@pytest.mark.parametrize("place", ["box", "anywhere"])
+def test_a_place_that_is_no_share_of_the_picture_is_refused_before_the_queue_starts(place, value):
+    problem = str(SubjectNode.validate_inputs(place, "dog", 0.1, value, 0.2, 0.2))
+    assert problem.startswith("Subject: `y` is ") and "needs to be a share of the picture in 0 to 1" in problem
+    assert SubjectNode.validate_inputs(place, "dog", 0.1, None, 0.2, 0.2) is True
