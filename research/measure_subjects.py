@@ -127,7 +127,7 @@ def looked_at(model, boxes: tuple[where.Box, ...]) -> tuple[Any, list[float]]:
                 inside = torch.cat([1 - where.channel([box], *latent)[0] for box in boxes])
                 inside = attention_maps.at_size(inside[None], *size)[:, :, None]
                 for number, words in enumerate(call.words):
-                    if words:
+                    if words and not q.requires_grad:  # what attention control looks at is not painted
                         rows = slice(number * call.rows, (number + 1) * call.rows)
                         shares = steering.to_words(q[rows], trained[rows], options["n_heads"], words)
                         found.append(float(((shares * inside).sum(dim=-1) / shares.sum(dim=-1)).mean()))

@@ -38,13 +38,18 @@ def save_pictures(live: Client, graph: Graph, outputs: dict[str, Any], folder: P
 
 
 def draw_contact_sheet(
-    path: Path, rows: Sequence[tuple[str, Sequence[Path], Sequence[str]]], cell: int = 256, gap: int = 16, text: int = 16
+    path: Path,
+    rows: Sequence[tuple[str, Sequence[Path], Sequence[str]]],
+    most: int = 4,
+    cell: int = 256,
+    gap: int = 16,
+    text: int = 16,
 ) -> None:
-    """Draw rows of (title, picture paths, captions) as one picture, at most four pictures a line."""
+    """Draw rows of (title, picture paths, captions) as one picture, at ``most`` so many pictures a line."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=text)
-    columns = min(4, max(len(pictures) for _, pictures, _ in rows))
+    columns = min(most, max(len(pictures) for _, pictures, _ in rows))
     width = gap + columns * (cell + gap)
     placed, y = [], gap
     for title, pictures, captions in rows:

@@ -66,11 +66,10 @@ def write_subject_results(
     toys = sorted(DEMO_PICTURES.glob("toy_*.png"))
     words = node_of(shown[-1].graph, "SubjectPrompt")["inputs"]["text"]
     rows = [
-        ("Subjects, one picture each", toys, [""] * len(toys)),
-        ("The first alone, and both, each in its box", files[:2], [one, two]),
+        ("One picture of each subject; the first alone, and both, each in its box", [*toys, *files[:2]], ["", "", one, two]),
         (f"From the first one's picture to the words: {words}", files[2:], strip),
     ]
-    draw_contact_sheet(options.output / "contact_sheet.png", rows)
+    draw_contact_sheet(options.output / "contact_sheet.png", rows, most=len(strip))
     about = {"seed": node_of(shown[0].graph, "KSampler")["inputs"]["seed"], "shown": [each.caption for each in shown]}
     write_report(host, options, about, files, started, run_seconds)
 
