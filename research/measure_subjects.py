@@ -85,8 +85,8 @@ class Painter:
             self.adapters[name] = loading.load(path, clip=self.clip)
         return self.adapters[name]
 
-    def paint(self, case: Case, setting: Setting, seed: int, alpha: float = 0.0, names: str | None = None) -> torch.Tensor:
-        """A picture [1, H, W, 3]. names: the class of its toys, where it is not their own."""
+    def paint(self, case: Case, setting: Setting, seed: int, alpha: float = 0.0) -> torch.Tensor:
+        """A picture [1, H, W, 3]."""
         toys, model = case.toys, self.model
         if setting.model is None:
             self.attended = []
@@ -94,7 +94,7 @@ class Painter:
             return self.sample(model, *texts, case.width, seed)
         adapter = self.adapter(setting.model)
         each = [
-            applying.encode(adapter, view.movedim(0, -1)[None], mask, names or toys.phrase, box)[0]
+            applying.encode(adapter, view.movedim(0, -1)[None], mask, toys.phrase, box)[0]
             for view, mask, box in zip(toys.views, toys.view_masks, case.boxes, strict=True)
         ]
         subjects = Subjects(adapter, tuple(each))
@@ -198,7 +198,7 @@ def run(
     """Measure the ``chosen`` settings on cases ``numbers``; print a table, write rows to ``output``."""
     judge, rows = judges.load(), []
     plain = {name: setting for name, setting in chosen.items() if not setting.alphas}
-    for count in counts:
+    for count in counts if plain else ():
         print(f"{count} toy{'s' * (count > 1)}, {len(numbers)} pictures")
         print(f"{'setting':20}" + "".join(f"{name:>17}" for name in FIGURES) + f"{'s each':>8}")
         scores: dict[str, list[dict[str, float]]] = {}
@@ -245,8 +245,8 @@ def against(scores: dict[str, list[dict[str, float]]], rows: list[dict]) -> None
 
 
 def interpolate(name: str, setting: Setting, numbers: range, painter: Painter, judge: judges.Judge) -> list[dict]:
-    """A toy's picture stands for the word of another shape; more and more steps have the word alone (appendix E)."""
-    (_, shapes), rows = demo_tools.load(export.FILES["scene"]), []
+    """A toy's picture beside the word for another shape, "a star, the ball is …"; more steps have the word alone (appendix E)."""
+    (_, toys), rows = demo_tools.load(export.FILES["scene"]), []
     print(f"interpolation, {len(numbers)} pictures: the picture's toy against the word's shape")
     for alpha in setting.alphas:
         similar, probable = [], []
@@ -255,12 +255,12 @@ def interpolate(name: str, setting: Setting, numbers: range, painter: Painter, j
             word = world.SHAPES[(world.SHAPES.index(case.toys.phrase) + 1) % len(world.SHAPES)]
             prompt = world.caption(world.SHAPES.index(word), case.toys.scene)
             asked = Case(replaced(case.toys, prompt), case.boxes, case.width)
-            picture = painter.paint(asked, setting, HELD_OUT[1] + number, alpha, word)
+            picture = painter.paint(asked, setting, HELD_OUT[1] + number, alpha)
             scorer = Scorer(judge, case)
             similar.append(scorer(picture)["similarity"])
             seen, box = picture.movedim(-1, 1), case.pixels[0]
             square = around(seen, box), around(judge.mask(seen), box)
-            probable.append(float(shapes.shapes(*square).softmax(dim=1)[0, world.SHAPES.index(word)]))
+            probable.append(float(toys.finder.shapes(*square).softmax(dim=1)[0, world.SHAPES.index(word)]))
         rows.append({"setting": name, "alpha": alpha, "similarity": mean(similar), "word": mean(probable)})
         print(f"  alpha {alpha:.1f}: similarity {mean(similar):.3f}, probability of the word {mean(probable):.3f}", flush=True)
     return rows

@@ -42,22 +42,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", help="of stage subjects, to compare: its adapter becomes `<folder>/<recipe>.safetensors`")
     parser.add_argument("--data", type=Path, help="of stage subjects: a folder of research/label.py, in place of drawn pictures")
+    parser.add_argument("--start", help="of --recipe: begin with the weights of this run in the folder, such as `subjects`")
     options = parser.parse_args(arguments)
     stages = options.stages.split(",")
     if unknown := [stage for stage in stages if stage not in STAGES]:
         parser.error(f"unknown stage {', '.join(unknown)}; choose from {', '.join(STAGES)}")
     pack.enter_host(hosts.enter(options.comfyui, __file__, arguments).root)
+    if options.start and not options.recipe:
+        parser.error("--start is of --recipe alone")
     if options.recipe or options.data:
         if stages != ["subjects"]:
             parser.error("--recipe and --data are of --stages subjects alone")
-        return compare(options.recipe, options.data, options.folder, options.steps or STAGES["subjects"][0], options.seed)
+        steps = options.steps or STAGES["subjects"][0]
+        return compare(options.recipe, options.data, options.folder, steps, options.seed, options.start)
     for stage in stages:
         steps, rate = STAGES[stage]
         train(stage, str(options.folder), options.steps or steps, rate, options.seed)
     return 0
 
 
-def compare(recipe: str | None, data: Path | None, folder: Path, steps: int, seed: int) -> int:
+def compare(recipe: str | None, data: Path | None, folder: Path, steps: int, seed: int, start: str | None) -> int:
     """Train an adapter by another recipe than the one that ships, or on other pictures."""
     from same_subject.research import export_subjects, train_subjects
 
@@ -65,7 +69,7 @@ def compare(recipe: str | None, data: Path | None, folder: Path, steps: int, see
         print(f"unknown recipe {recipe!r}; choose from {', '.join(train_subjects.RECIPES)}", file=sys.stderr)
         return 2
     name, chosen = recipe or data.name, train_subjects.RECIPES[recipe] if recipe else train_subjects.Recipe()
-    train_subjects.train(str(folder), steps, STAGES["subjects"][1], seed, name, chosen, data)
+    train_subjects.train(str(folder), steps, STAGES["subjects"][1], seed, name, chosen, data, start)
     export_subjects.export(str(folder), name, chosen, folder / f"{name}.safetensors", data)
     return 0
 

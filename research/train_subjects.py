@@ -264,14 +264,18 @@ def train(
     name: str = "subjects",
     recipe: Recipe | None = None,
     data: Path | None = None,
+    start: str | None = None,
 ) -> None:
     """Train for ``steps``; state in ``<folder>/<name>.pt``; resumable. Needs the stage `encoder`.
 
-    data: a folder of labelled pictures, in place of drawn ones.
+    data: a folder of labelled pictures, in place of drawn ones. start: a run in ``folder`` whose weights to begin with.
     """
     recipe = recipe or Recipe()
     base, encoder = Base(), image_encoder.load(folder)
     networks = {"adapter": begin(base.unet, seed), "text": base.text}
+    if start:
+        for part, weights in load(folder, start).items():
+            networks[part].load_state_dict(weights)
     loop, seen = training.Loop(folder, name, networks, rate, steps, seed), partial(look, encoder)
     held_out = Pool(1, recipe.own, base.encode, seen, torch.Generator().manual_seed(7), 64, False)
     held_out.fill()
