@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     whole = not any((pack.ROOT / argument.partition("::")[0]).exists() for argument in for_pytest)
     processes = options.processes or (min(PROCESSES, os.cpu_count() or 1) if whole else 1)
     if processes > 1:
-        for_pytest += ["--numprocesses", str(processes), "--dist", "loadfile"]
+        for_pytest += ["--numprocesses", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
     with hosts.plain_errors():
         host = hosts.find(options.comfyui)
         tools = hosts.test_tools(host), hosts.label_tools(host)

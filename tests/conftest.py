@@ -51,8 +51,8 @@ def pytest_ignore_collect(collection_path):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark what needs a ComfyUI, what needs a live server of it, and what needs a browser."""
+def pytest_collection_modifyitems(config, items):
+    """Mark what needs a ComfyUI, a live server of it, or a browser; among several processes the slowest files begin."""
     for item in items:
         if NEEDS_HOST & set(item.path.relative_to(ROOT / "tests").parts[:-1]):
             item.add_marker(pytest.mark.host)
@@ -60,6 +60,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.server)
         if "page" in item.fixturenames:
             item.add_marker(pytest.mark.browser)
+    if hasattr(config, "workerinput"):
+        browsing = {item.path for item in items if "page" in item.fixturenames}
+        items.sort(key=lambda item: item.path not in browsing)
 
 
 @pytest.fixture(scope="session")
