@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ...dev.setup.caching import try_lock
 from ...dev.setup.errors import SetupError
+from ...nodes.data.pictures import Damaged
+from ...nodes.data.shards import write_samples
 from . import shards, statistics
-from .pictures import Damaged
 from .sources import Item
 
 
@@ -80,7 +81,7 @@ class Journal:
         records = [self._checked(record) for record in self.open]
         kept = [record for record in records if record["outcome"] == statistics.KEPT]
         if kept:
-            shards.write(self.folder / shards.name(self.shards), self._samples(kept))
+            write_samples(self.folder / shards.name(self.shards), self._samples(kept))
         line = {"shard": shards.name(self.shards) if kept else None, "pictures": [statistics.summary(one) for one in records]}
         with open(self.state / "done.jsonl", "ab") as file:
             file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")

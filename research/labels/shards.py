@@ -7,20 +7,20 @@ A sample has three members: the picture as it came (`.jpg`, `.png` or `.webp`, a
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import random
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from . import entities, pictures, sources
+from ...nodes.data import pictures
+from ...nodes.data import shards as tars
+from . import entities
 
-CAPTION, ENTITIES, PART = "caption.txt", "entities.json", ".part"
+CAPTION, ENTITIES, PART = "caption.txt", "entities.json", tars.PART
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +36,6 @@ class Example:
 def name(number: int) -> str:
     """The file of shard ``number``, from 0."""
     return f"labels-{number:06d}.tar"
-
-
-def write(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> None:
-    """Write a shard of (key, field -> bytes) whole: under another name, then renamed; what stood there is replaced."""
-    part = path.with_name(path.name + PART)
-    with open(part, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, fields in samples:
-                for field, data in fields.items():
-                    member = tarfile.TarInfo(f"{key}.{field}")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def sample(number: int, record: dict, data: bytes) -> tuple[str, dict[str, bytes]]:
@@ -73,7 +58,7 @@ def examples(folder: Path, shuffle: random.Random | None = None) -> Iterator[Exa
         shuffle.shuffle(paths)
     for path in paths:
         try:
-            listed = list(sources.samples(path))
+            listed = list(tars.samples(path))
         except (tarfile.TarError, OSError, EOFError) as problem:
             raise ValueError(f"{path} is damaged: {problem}. Label its pictures again.") from problem
         if shuffle:
@@ -94,7 +79,7 @@ def _example(file, fields: dict[str, tuple[int, int]]) -> Example:
 
     if missing := [field for field in (CAPTION, ENTITIES) if field not in fields]:
         raise ValueError(f"it has no {missing[0]}")
-    kind = next((suffix[1:] for suffix in pictures.SUFFIXES if suffix[1:] in fields), None)
+    kind = tars.kind_of_picture(fields)
     if kind is None:
         raise ValueError("it has no picture")
     picture = pictures.tensor(pictures.decode(bytes_of(kind))).movedim(-1, 0)

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...dev.setup.errors import SetupError
-from .pictures import SUFFIXES, Damaged
+from ...nodes.data import captions, files, shards
+from ...nodes.data.pictures import SUFFIXES, Damaged
 
 LISTS, SHARDS = (".parquet",), (".tar",)
-CAPTIONS = ("txt", "caption.txt", "caption")
-MOST_TEXT = 2**16
-"""Bytes of a caption that are read."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,7 @@ class Item:
         """The file's bytes. Raises Damaged where they are not there."""
         if self.problem:
             raise Damaged(self.problem)
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self.start)
-                data = file.read(self.length)
-        except OSError as problem:
-            raise Damaged(f"it cannot be read: {problem.strerror or problem}") from problem
-        if self.length >= 0 and len(data) < self.length:
-            raise Damaged(f"its file ends after {len(data)} of {self.length} bytes")
-        return data
+        return files.read(self.path, self.start, self.length)
 
 
 @dataclass(frozen=True)
@@ -77,63 +67,24 @@ def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa
 def _file(path: Path, root: Path, columns: Columns) -> Iterator[Item]:
     suffix, name = path.suffix.lower(), path.relative_to(root).as_posix()
     if suffix in SUFFIXES:
-        yield Item(name, str(path), caption=_beside(path))
+        yield Item(name, str(path), caption=captions.beside(path))
     elif suffix in LISTS:
         yield from _listed(path, columns)
     elif suffix in SHARDS:
         yield from _in_shard(path, name)
 
 
-def _beside(path: Path) -> str:
-    """The caption in the `.txt` of the same name, or in `<name>.caption.txt`."""
-    for beside in (path.with_suffix(".txt"), path.with_suffix(".caption.txt")):
-        if beside.is_file():
-            with open(beside, "rb") as file:
-                return _text(file.read(MOST_TEXT))
-    return ""
-
-
-def _text(data: bytes) -> str:
-    return " ".join(data.decode("utf-8", errors="replace").split())
-
-
-def samples(path: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
-    """The samples of a WebDataset shard: (key, field -> where its bytes start and how many there are).
-
-    Members with one path up to the first dot of its last part are one sample. Raises tarfile.TarError or OSError where the
-    file is damaged, behind the samples that stand before the damage.
-    """
-    key, fields = "", {}
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            folder, _, last = member.name.rpartition("/")
-            stem, _, field = last.partition(".")
-            if not member.isfile() or not stem:
-                continue
-            name = f"{folder}/{stem}" if folder else stem
-            if name != key and fields:
-                yield key, fields
-                fields = {}
-            key, fields[field.lower()] = name, (member.offset_data, member.size)
-            tar.members.clear()  # it would keep every header of a large shard
-        if fields:
-            yield key, fields
-        tar.fileobj.seek(tar.offset)
-        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes what is no header for the end
-            raise tarfile.ReadError(f"there is no member at byte {tar.offset}")
-
-
 def _in_shard(path: Path, name: str) -> Iterator[Item]:
     try:
         with open(path, "rb") as file:
-            for key, fields in samples(path):
-                kind = next((suffix[1:] for suffix in SUFFIXES if suffix[1:] in fields), None)
+            for key, fields in shards.samples(path):
+                kind = shards.kind_of_picture(fields)
                 if kind is None:
                     continue
                 caption = ""
-                if text := next((fields[field] for field in CAPTIONS if field in fields), None):
+                if text := next((fields[field] for field in shards.CAPTIONS if field in fields), None):
                     file.seek(text[0])
-                    caption = _text(file.read(min(text[1], MOST_TEXT)))
+                    caption = captions.text(file.read(min(text[1], captions.MOST_TEXT)))
                 yield Item(f"{name}/{key}.{kind}", str(path), *fields[kind], caption=caption)
     except (tarfile.TarError, OSError, EOFError) as problem:
         yield Item(f"{name}/*", str(path), problem=f"the shard is damaged from here on: {problem}")

@@ -14,9 +14,10 @@ from ...nodes.concepts import detection, phrases
 from ...nodes.concepts.boxes import Box
 from ...nodes.concepts.host import grounding, segmenting
 from ...nodes.concepts.places import box_of
+from ...nodes.data import pictures
 from ...nodes.demo.host import tools
 from ...nodes.demo.toys import Finder, blobs
-from . import filters, nouns, pictures, rle, statistics
+from . import filters, nouns, rle, statistics
 from .filters import Candidate
 from .sources import Item
 

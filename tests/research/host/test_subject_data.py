@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from same_subject.nodes.data.shards import write_samples
 from same_subject.research import image_encoder, subject_data, world
 from same_subject.research.labels import rle, shards
 
@@ -68,7 +69,7 @@ def labelled(folder, toys, count, seed=0):
         said = {"key": f"{number}.png", "height": height, "width": width, "entities": listed, "caption": caption}
         samples.append(shards.sample(number, said, file.getvalue()))
     folder.mkdir(exist_ok=True)
-    shards.write(folder / shards.name(toys), samples)
+    write_samples(folder / shards.name(toys), samples)
     return folder
 
 

@@ -1,32 +1,15 @@
 """Pictures, shards and records for the tests of labelling."""
 
 import hashlib
-import io
-import tarfile
 
 import torch
-from PIL import Image
 from same_subject.research.labels import rle, statistics
+from same_subject.tests.data.given import picture, shard
+
+__all__ = ["MASK", "picture", "record", "shard"]
 
 MASK = torch.zeros(12, 20, dtype=torch.bool)
 MASK[3:9, 5:15] = True
-
-
-def picture(kind="PNG", colour=(200, 30, 40), size=(20, 12), **more):
-    """The bytes of a picture of one colour."""
-    written = io.BytesIO()
-    Image.new("RGB", size, colour).save(written, kind, **more)
-    return written.getvalue()
-
-
-def shard(path, members):
-    """A tar of (name, bytes)."""
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
 
 
 def record(path, outcome=statistics.KEPT, caption="a dog"):

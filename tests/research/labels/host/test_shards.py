@@ -10,7 +10,9 @@ import pytest
 import torch
 import webdataset
 from PIL import Image
-from same_subject.research.labels import pictures, shards
+from same_subject.nodes.data import pictures
+from same_subject.nodes.data.shards import write_samples
+from same_subject.research.labels import shards
 from same_subject.tests.research.labels.host import given
 
 
@@ -27,7 +29,7 @@ def folder(tmp_path):
             if place == 2:
                 path.write_bytes(given.picture("JPEG", size=(12, 20), exif=exif))
             samples.append(shards.sample(3 * number + place, given.record(path, caption="a dög"), path.read_bytes()))
-        shards.write(tmp_path / shards.name(number), samples)
+        write_samples(tmp_path / shards.name(number), samples)
     return tmp_path
 
 
@@ -71,7 +73,7 @@ def test_a_shard_is_whole_or_not_there(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shards.write(path, broken())
+        write_samples(path, broken())
     assert not path.exists() and os.listdir(tmp_path) == [path.name + shards.PART]
 
 
@@ -93,6 +95,6 @@ def test_a_folder_without_shards_and_damaged_ones_are_refused(folder, tmp_path_f
 def test_entities_of_another_size_than_the_picture_are_refused(folder):
     path = folder / "00.png"
     record = {**given.record(path), "height": 12, "width": 20}
-    shards.write(folder / shards.name(1), [shards.sample(3, record, given.picture(size=(40, 24)))])
+    write_samples(folder / shards.name(1), [shards.sample(3, record, given.picture(size=(40, 24)))])
     with pytest.raises(ValueError, match="40 x 24 pixels, but its entities 20 x 12"):
         list(shards.examples(folder))

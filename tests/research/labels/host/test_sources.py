@@ -4,8 +4,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 from same_subject.dev.setup.errors import SetupError
+from same_subject.nodes.data.pictures import Damaged
 from same_subject.research.labels import sources
-from same_subject.research.labels.pictures import Damaged
 from same_subject.tests.research.labels.host import given
 
 RED, BLUE = given.picture(), given.picture(colour=(20, 30, 200))

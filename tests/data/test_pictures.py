@@ -5,8 +5,8 @@ import io
 import pytest
 import torch
 from PIL import Image
-from same_subject.research.labels import pictures
-from same_subject.tests.research.labels.host import given
+from same_subject.nodes.data import pictures
+from same_subject.tests.data import given
 
 
 def saved(picture, kind, **more):

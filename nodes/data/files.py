@@ -1,0 +1,44 @@
+"""Files of a source: which there are, that they lie where the source does, and their bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .pictures import Damaged
+
+MOST_BYTES = 2**28
+"""Of a picture's file."""
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder of a tree with the names of its files, both in the order of their names; hidden ones are passed over.
+
+    Links to folders are not followed, but named among the files.
+    """
+    for folder, below, names in os.walk(root):
+        links = [name for name in below if os.path.islink(os.path.join(folder, name))]
+        below[:] = sorted(name for name in below if not name.startswith(".") and name not in links)
+        yield Path(folder), sorted(name for name in (*names, *links) if not name.startswith("."))
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Raises Damaged where a file is a link that leads out of its source, or to a folder."""
+    if os.path.islink(path) and (path.is_dir() or not path.resolve().is_relative_to(root.resolve())):
+        raise Damaged("it is a link to a folder, or out of the source's folder")
+
+
+def read(path: Path | str, start: int = 0, length: int = -1) -> bytes:
+    """Bytes of a file; length -1 is all of them. Raises Damaged where they are not there, or too many."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            data = file.read(length if length >= 0 else MOST_BYTES + 1)
+    except OSError as problem:
+        raise Damaged(f"it cannot be read: {problem.strerror or problem}") from problem
+    if len(data) > MOST_BYTES:
+        raise Damaged(f"it has more than {MOST_BYTES} bytes")
+    if length >= 0 and len(data) < length:
+        raise Damaged(f"its file ends after {len(data)} of {length} bytes")
+    return data

@@ -1,0 +1,146 @@
+"""Folders of pictures: sets in folders of their own, renders of one thing, sets stacked in one file, single pictures."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import random
+from pathlib import Path
+
+from . import captions, files
+from .examples import PictureSet
+from .pictures import SUFFIXES, Damaged, decode
+from .sources import Entry, Source
+from .stacked import cut
+
+CAPTION = "caption.txt"
+"""Of all pictures of a folder that have none of their own."""
+CAPTIONS = "captions.csv"
+"""Beside the folders of renders: two columns without heads, a folder's name and its caption, as Cap3D has them."""
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture, by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+class Folder(Source):
+    """What the sources in this module share: one part, whose sets are files under a folder."""
+
+    def __init__(self, path: Path, most: int | None = None, least_side: int = 0):
+        super().__init__(path, most, least_side)
+        self._listed: list[Entry] | None = None
+
+    def parts(self) -> list[str]:
+        return [""]
+
+    def entries(self, part: str) -> list[Entry]:
+        if self._listed is None:
+            self._listed = self.listed()
+        return self._listed
+
+    def listed(self) -> list[Entry]:
+        """All sets, in the order of their names; here one for each picture."""
+        return [
+            Entry(path.relative_to(self.path).as_posix(), path.relative_to(self.path).as_posix())
+            for folder, names in files.walk(self.path)
+            for path in (folder / name for name in names if is_picture(name))
+        ]
+
+    def fingerprint(self) -> str:
+        listed = "\n".join(entry.name for entry in self.entries(""))
+        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def bytes_of(self, path: Path) -> bytes:
+        """A file's bytes. Raises Damaged where it lies elsewhere or cannot be read."""
+        files.check_inside(self.path, path)
+        return files.read(path)
+
+
+class Pictures(Folder):
+    """Pictures at any depth, each a set of its own, with the text of its name beside it."""
+
+    kind = "pictures"
+
+    def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
+        path = self.path / entry.at
+        return PictureSet(entry.name, (self.large_enough(decode(self.bytes_of(path))),), (captions.beside(path),))
+
+
+class Stacked(Folder):
+    """Sets at any depth in JeDi's own form: pictures stacked in one file, captions in the text beside it."""
+
+    kind = "stacked"
+
+    def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
+        path = self.path / entry.at
+        cuts = cut(decode(self.bytes_of(path)), captions.beside(path))
+        given = [(f"{entry.name}, picture {number}", said, lambda one=one: one) for number, (one, said) in enumerate(cuts, 1)]
+        return self.gathered(entry.name, given, draw)
+
+
+class Sets(Folder):
+    """Folders at any depth, the pictures of each a set; a text beside each picture, or `caption.txt` for those without."""
+
+    kind = "sets"
+
+    def listed(self) -> list[Entry]:
+        listed = []
+        for folder, names in files.walk(self.path):
+            if shown := tuple(name for name in names if is_picture(name)):
+                name = folder.relative_to(self.path).as_posix()
+                listed.append(Entry(self.path.name if name == "." else name, (name, shown)))
+        return listed
+
+    def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
+        below, names = entry.at
+        folder = self.path / below
+        of_all = self.of_all(folder)
+        given = [
+            (f"{entry.name}/{name}", self.caption(folder / name, of_all), lambda path=folder / name: decode(self.bytes_of(path)))
+            for name in names
+        ]
+        return self.gathered(entry.name, given, draw)
+
+    def of_all(self, folder: Path) -> str:
+        """The caption of a folder's pictures that have none of their own."""
+        return captions.read(folder / CAPTION) if (folder / CAPTION).is_file() else ""
+
+    def caption(self, picture: Path, of_all: str) -> str:
+        """The caption of one picture."""
+        return captions.beside(picture) or of_all
+
+
+class Views(Sets):
+    """Folders at any depth with renders of one thing, which share a caption.
+
+    It stands in `caption.txt`, in a text of the folder's name beside it, or in `captions.csv` of the whole source.
+    """
+
+    kind = "views"
+
+    def __init__(self, path: Path, most: int | None = None, least_side: int = 0):
+        super().__init__(path, most, least_side)
+        self._table: dict[str, str] | None = None
+
+    def of_all(self, folder: Path) -> str:
+        beside = folder.with_name(folder.name + ".txt")
+        if folder != self.path and not (folder / CAPTION).is_file() and beside.is_file():
+            return captions.read(beside)
+        return super().of_all(folder) or self.table().get(folder.name, "")
+
+    def caption(self, picture: Path, of_all: str) -> str:
+        return of_all
+
+    def table(self) -> dict[str, str]:
+        """Captions of `captions.csv` by the folders' names."""
+        if self._table is None:
+            self._table = {}
+            path = self.path / CAPTIONS
+            if path.is_file():
+                try:
+                    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+                        self._table = {row[0]: " ".join(row[1].split()) for row in csv.reader(file) if len(row) > 1}
+                except (csv.Error, OSError) as problem:
+                    self.skip(CAPTIONS, Damaged(f"its table cannot be read: {problem}"))
+        return self._table
