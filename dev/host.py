@@ -26,7 +26,7 @@ from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.errors import SetupError, plain_errors
 from same_subject.dev.setup.finding import find
 from same_subject.dev.setup.processes import CHILD, bytecode_elsewhere, continue_inside, end, inside, wait_for
-from same_subject.dev.setup.tools import label_tools, test_tools
+from same_subject.dev.setup.tools import label_tools, test_tools, train_tools
 
 __all__ = [
     "CHILD",
@@ -42,22 +42,21 @@ __all__ = [
     "label_tools",
     "plain_errors",
     "test_tools",
+    "train_tools",
     "wait_for",
 ]
 
 
-def enter(
-    comfyui: Path | None, script: str, arguments: Sequence[str], tools: Callable[[Host], Path | None] = lambda host: None
-) -> Host:
+def enter(comfyui: Path | None, script: str, arguments: Sequence[str], *tools: Callable[[Host], Path | None]) -> Host:
     """The `Host` whose Python this process is. Elsewhere `script` runs again inside one, and this process ends as that does.
 
-    tools: a folder of packages that it needs there beside the host's own, such as `label_tools`.
+    tools: folders of packages that it needs there beside the host's own, such as `label_tools`.
     """
     host = inside()
     if host is None:
         with plain_errors():
             host = find(comfyui)
-            raise SystemExit(continue_inside(host, script, arguments, tools(host)))
+            raise SystemExit(continue_inside(host, script, arguments, *(folder(host) for folder in tools)))
     return host
 
 

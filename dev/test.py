@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for_pytest += ["--numprocesses", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
     with hosts.plain_errors():
         host = hosts.find(options.comfyui)
-        tools = hosts.test_tools(host), hosts.label_tools(host)
+        tools = hosts.test_tools(host), hosts.label_tools(host), hosts.train_tools(host)
         print(f"Testing with ComfyUI {host.version} in {host.root}", flush=True)
         return hosts.continue_inside(host, __file__, for_pytest, *tools)
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from ..nodes.concepts.places import box_of
 from ..nodes.demo.toys import FEATURES, LOUDNESS, Finder, around
-from . import judge, training, world
+from ..nodes.training import loop as training
+from . import judge, world
 
 SEED = 5
 LOOKS = 6 + len(world.PATTERNS) + len(world.OUTLINES) + len(world.EYES)

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..nodes.subject.host import cutting
-from . import finder, nets, training, world
+from ..nodes.training import loop as training
+from . import finder, nets, world
 
 CONFIG = {
     "model_type": "clip_vision_model",

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..nodes.demo.toys import ToySegmenter, Trunk, cut
-from . import training, world
+from ..nodes.training import loop as training
+from . import world
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 

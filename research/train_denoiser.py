@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from ..nodes.joint import coupling, objective
-from . import nets, training, world
+from ..nodes.training import loop as training
+from . import nets, world
 
 VIEWS = 4
 ROWS = 32

@@ -20,8 +20,9 @@ from ..nodes.identity import placement
 from ..nodes.identity.host import sampling as identity_sampling
 from ..nodes.identity.resampler import Resampler
 from ..nodes.joint import objective
+from ..nodes.training import loop as training
 from . import finder as finders
-from . import nets, train_denoiser, training, world
+from . import nets, train_denoiser, world
 
 TOKENS, WIDTH, DEPTH = 4, 64, 2
 ROWS, FRESH = 24, 2

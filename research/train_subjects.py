@@ -16,7 +16,8 @@ import torch
 from ..nodes.joint import objective
 from ..nodes.subject import adapter as adapters
 from ..nodes.subject import attention_maps, where
-from . import export, image_encoder, nets, subject_data, train_denoiser, train_scenes, training
+from ..nodes.training import loop as training
+from . import export, image_encoder, nets, subject_data, train_denoiser, train_scenes
 from .subject_data import SLOTS, Batch, Pool, Texts
 
 TOKENS = 64

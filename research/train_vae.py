@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from . import nets, training, world
+from ..nodes.training import loop as training
+from . import nets, world
 
 
 def pictures(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

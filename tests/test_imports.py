@@ -7,7 +7,7 @@ import pytest
 from same_subject.dev import pack
 
 NODES = pack.ROOT / "nodes"
-FLOWS = ("host", "joint", "concepts", "identity", "scene", "subject", "data", "demo", "files")
+FLOWS = ("host", "joint", "concepts", "identity", "scene", "subject", "data", "metrics", "training", "synthesis", "demo", "files")
 """The packages under nodes/, each of which may import from those before it (docs/architecture.md)."""
 HOST_PACKAGES = {
     "comfy",
@@ -21,8 +21,11 @@ HOST_PACKAGES = {
     "server",
 }
 PURE_PACKAGES = {"torch", "einops", *sys.stdlib_module_names}
-READERS = {"PIL", "numpy", "av", "pyarrow"}
-"""What `data` reads files with; it has neither nodes nor anything of the host."""
+LIBRARIES = {
+    "data": {"PIL", "numpy", "av", "pyarrow"},
+    "training": {"accelerate", "bitsandbytes", "safetensors"},
+}
+"""What pure modules of a flow may import besides, where they use it."""
 MODULES = sorted(path for path in NODES.rglob("*.py") if path.parent != NODES)
 PURE, HOST, NODE_FILE = range(3)
 
@@ -53,10 +56,10 @@ def imports(path):
 
 def test_there_are_modules_on_every_storey_of_every_flow():
     found = {(path.relative_to(NODES).parts[0], storey(path)) for path in MODULES}
-    whole = {flow for flow in FLOWS[1:] if flow != "data"}
-    assert {(flow, place) for flow in whole for place in (PURE, HOST, NODE_FILE)} | {("data", PURE)} <= found
-    assert {place for flow, place in found if flow == "data"} == {PURE}
-    assert {flow for flow, _ in found} == set(FLOWS)
+    with_nodes = [flow for flow, place in found if place == NODE_FILE]
+    assert {(flow, place) for flow in with_nodes for place in (PURE, HOST)} <= found
+    assert {place for flow, place in found if flow == "data"} == {PURE}, "it has neither nodes nor anything of the host"
+    assert {flow for flow, _ in found} <= set(FLOWS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(NODES)))
@@ -67,7 +70,7 @@ def test_a_module_imports_only_what_stands_below_it(path):
     if path.name == "__init__.py":
         assert not outside and not inside, "a package's __init__ holds a docstring only"
     if storey(path) == PURE:
-        assert outside <= PURE_PACKAGES | (READERS if flow == "data" else set()), (
+        assert outside <= PURE_PACKAGES | LIBRARIES.get(flow, set()), (
             "a pure module imports torch, einops, the standard library and its siblings"
         )
     if storey(path) != NODE_FILE:

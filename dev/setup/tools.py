@@ -13,7 +13,7 @@ from same_subject.dev.setup import pythons
 from same_subject.dev.setup.caching import cache_folder, locked, read_stamp, write_stamp
 from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.pip import Pip
-from same_subject.dev.setup.versions import LABEL_TOOLS, TEST_ORACLES, TEST_TOOLS
+from same_subject.dev.setup.versions import LABEL_TOOLS, TEST_ORACLES, TEST_TOOLS, TRAIN_TOOLS
 
 
 def test_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
@@ -25,6 +25,13 @@ def test_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
 def label_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
     """The same for what `research/label.py` needs beside the host's packages."""
     return _folder(host, "label", ("spacy", "pyarrow"), "Fetching spaCy and pyarrow for research/label.py", say, LABEL_TOOLS)
+
+
+def train_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
+    """The same for training by `research/finetune.py`."""
+    return _folder(
+        host, "train", ("accelerate", "tensorboard"), "Fetching accelerate and TensorBoard for training", say, TRAIN_TOOLS
+    )
 
 
 def _folder(
