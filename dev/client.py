@@ -93,9 +93,13 @@ class Client:
         answer = self.request("/upload/image", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
         return "/".join(filter(None, [answer["subfolder"], answer["name"]]))
 
-    def queue(self, graph: Graph) -> str:
-        """Queue a graph in API format; returns its prompt id. Raises `Refused`, also where a part of the graph was."""
-        answer = self.post("/prompt", {"prompt": graph, "client_id": self.client_id})
+    def queue(self, graph: Graph, prompt_id: str | None = None) -> str:
+        """Queue a graph in API format; returns its prompt id, which may be given (a UUID).
+
+        Raises `Refused`, also where a part of the graph was.
+        """
+        own = {"prompt_id": prompt_id} if prompt_id else {}
+        answer = self.post("/prompt", {"prompt": graph, "client_id": self.client_id, **own})
         if answer.get("node_errors"):  # the server would run the outputs that it can
             self.post("/queue", {"delete": [answer["prompt_id"]]})
             raise Refused(answer)
