@@ -13,7 +13,7 @@ from same_subject.dev.setup import pythons
 from same_subject.dev.setup.caching import cache_folder, locked, read_stamp, write_stamp
 from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.pip import Pip
-from same_subject.dev.setup.versions import LABEL_TOOLS, TEST_ORACLES, TEST_TOOLS, TRAIN_TOOLS
+from same_subject.dev.setup.versions import DATA_TOOLS, LABEL_TOOLS, TEST_ORACLES, TEST_TOOLS, TRAIN_TOOLS
 
 
 def test_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
@@ -32,6 +32,11 @@ def train_tools(host: Host, say: Callable[[str], object] = print) -> Path | None
     return _folder(
         host, "train", ("accelerate", "tensorboard"), "Fetching accelerate and TensorBoard for training", say, TRAIN_TOOLS
     )
+
+
+def data_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
+    """The same for what sources of `nodes/data` need beside the host's packages."""
+    return _folder(host, "data", ("pyarrow",), "Fetching pyarrow, which reads parquet files", say, DATA_TOOLS)
 
 
 def _folder(

@@ -25,9 +25,11 @@ TEST_ORACLES = (
     "ml_dtypes>=0.5.4,<1",
 )
 """What tests compare with. Installed without what they ask for, so that nothing in the host's place is replaced."""
+DATA_TOOLS = ("pyarrow>=17",)
+"""What `nodes/data` reads Subjects200K with."""
 LABEL_TOOLS = (
     "spacy>=3.8,<4",
-    "pyarrow>=17",
+    *DATA_TOOLS,
     # what spaCy asks for and the host does not have
     *("thinc>=8.3.12,<8.4", "blis>=1.3,<1.4", "cymem>=2.0.2,<2.1", "murmurhash>=1,<1.1", "preshed>=3.0.2,<3.1,!=3.0.14"),
     *("catalogue>=2.0.6,<2.1", "confection>=1.3.4,<2", "srsly>=2.5.3,<3", "wasabi>=1.1,<1.2", "weasel>=1.0.1,<2"),

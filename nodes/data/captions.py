@@ -15,12 +15,16 @@ def text(data: bytes) -> str:
     return " ".join(data[:MOST_TEXT].decode("utf-8", errors="replace").split())
 
 
+def place(picture: Path) -> Path | None:
+    """The file with a picture's caption: the `.txt` of its name, or `<name>.caption.txt`; None where there is none."""
+    places = (picture.with_suffix(".txt"), picture.with_suffix(".caption.txt"))
+    return next((path for path in places if path.is_file()), None)
+
+
 def beside(picture: Path) -> str:
-    """The caption in the `.txt` of a picture's name, or in `<name>.caption.txt`; "" where there is none."""
-    for path in (picture.with_suffix(".txt"), picture.with_suffix(".caption.txt")):
-        if path.is_file():
-            return read(path)
-    return ""
+    """The caption in that file; "" where there is none."""
+    path = place(picture)
+    return read(path) if path else ""
 
 
 def read(path: Path) -> str:

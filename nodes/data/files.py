@@ -23,6 +23,23 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(folder), sorted(name for name in (*names, *links) if not name.startswith("."))
 
 
+def named(source: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """The files of a tree with one of these suffixes, as paths below it, in their order; of a file its own name."""
+    if source.is_file():
+        return [source.name]
+    return [
+        (folder / name).relative_to(source).as_posix()
+        for folder, names in walk(source)
+        for name in names
+        if name.lower().endswith(suffixes)
+    ]
+
+
+def root(source: Path) -> Path:
+    """The folder that `named` counts from."""
+    return source.parent if source.is_file() else source
+
+
 def check_inside(root: Path, path: Path) -> None:
     """Raises Damaged where a file is a link that leads out of its source, or to a folder."""
     if os.path.islink(path) and (path.is_dir() or not path.resolve().is_relative_to(root.resolve())):

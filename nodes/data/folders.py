@@ -25,10 +25,16 @@ def is_picture(name: str) -> bool:
 
 
 class Folder(Source):
-    """What the sources in this module share: one part, whose sets are files under a folder."""
+    """What the sources in this module share: one part, whose sets are files under a folder.
+
+    root: that folder. suffixes: of the files.
+    """
+
+    suffixes: tuple[str, ...] = SUFFIXES
 
     def __init__(self, path: Path, most: int | None = None, least_side: int = 0):
         super().__init__(path, most, least_side)
+        self.root = files.root(path)
         self._listed: list[Entry] | None = None
 
     def parts(self) -> list[str]:
@@ -41,19 +47,30 @@ class Folder(Source):
 
     def listed(self) -> list[Entry]:
         """All sets, in the order of their names; here one for each picture."""
-        return [
-            Entry(path.relative_to(self.path).as_posix(), path.relative_to(self.path).as_posix())
-            for folder, names in files.walk(self.path)
-            for path in (folder / name for name in names if is_picture(name))
-        ]
+        return [Entry(name, name) for name in files.named(self.path, self.suffixes)]
 
     def fingerprint(self) -> str:
         listed = "\n".join(entry.name for entry in self.entries(""))
         return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
+    def beside(self, picture: Path) -> str:
+        """The caption in the text of a picture's name."""
+        place = captions.place(picture)
+        return self.text(place) if place else ""
+
+    def text(self, path: Path) -> str:
+        """The caption in a file; "", which is counted, where it lies elsewhere or cannot be read."""
+        try:
+            files.check_inside(self.root, path)
+            return captions.read(path)
+        except (Damaged, OSError) as problem:
+            said = problem if isinstance(problem, Damaged) else Damaged(f"it cannot be read: {problem.strerror}")
+            self.skip(path.relative_to(self.root).as_posix(), said)
+            return ""
+
     def bytes_of(self, path: Path) -> bytes:
         """A file's bytes. Raises Damaged where it lies elsewhere or cannot be read."""
-        files.check_inside(self.path, path)
+        files.check_inside(self.root, path)
         return files.read(path)
 
 
@@ -63,8 +80,8 @@ class Pictures(Folder):
     kind = "pictures"
 
     def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
-        path = self.path / entry.at
-        return PictureSet(entry.name, (self.large_enough(decode(self.bytes_of(path))),), (captions.beside(path),))
+        path = self.root / entry.at
+        return PictureSet(entry.name, (self.large_enough(decode(self.bytes_of(path))),), (self.beside(path),))
 
 
 class Stacked(Folder):
@@ -73,8 +90,8 @@ class Stacked(Folder):
     kind = "stacked"
 
     def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
-        path = self.path / entry.at
-        cuts = cut(decode(self.bytes_of(path)), captions.beside(path))
+        path = self.root / entry.at
+        cuts = cut(decode(self.bytes_of(path)), self.beside(path))
         given = [(f"{entry.name}, picture {number}", said, lambda one=one: one) for number, (one, said) in enumerate(cuts, 1)]
         return self.gathered(entry.name, given, draw)
 
@@ -84,17 +101,22 @@ class Sets(Folder):
 
     kind = "sets"
 
+    def __init__(self, path: Path, most: int | None = None, least_side: int = 0):
+        if not path.is_dir():
+            raise ValueError(f"Data: {path} is no folder, but `{self.kind}:` needs one with a folder for each set. Give that.")
+        super().__init__(path, most, least_side)
+
     def listed(self) -> list[Entry]:
         listed = []
-        for folder, names in files.walk(self.path):
+        for folder, names in files.walk(self.root):
             if shown := tuple(name for name in names if is_picture(name)):
-                name = folder.relative_to(self.path).as_posix()
-                listed.append(Entry(self.path.name if name == "." else name, (name, shown)))
+                name = folder.relative_to(self.root).as_posix()
+                listed.append(Entry(self.root.name if name == "." else name, (name, shown)))
         return listed
 
     def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
         below, names = entry.at
-        folder = self.path / below
+        folder = self.root / below
         of_all = self.of_all(folder)
         given = [
             (f"{entry.name}/{name}", self.caption(folder / name, of_all), lambda path=folder / name: decode(self.bytes_of(path)))
@@ -104,11 +126,11 @@ class Sets(Folder):
 
     def of_all(self, folder: Path) -> str:
         """The caption of a folder's pictures that have none of their own."""
-        return captions.read(folder / CAPTION) if (folder / CAPTION).is_file() else ""
+        return self.text(folder / CAPTION) if (folder / CAPTION).is_file() else ""
 
     def caption(self, picture: Path, of_all: str) -> str:
         """The caption of one picture."""
-        return captions.beside(picture) or of_all
+        return self.beside(picture) or of_all
 
 
 class Views(Sets):
@@ -125,8 +147,8 @@ class Views(Sets):
 
     def of_all(self, folder: Path) -> str:
         beside = folder.with_name(folder.name + ".txt")
-        if folder != self.path and not (folder / CAPTION).is_file() and beside.is_file():
-            return captions.read(beside)
+        if folder != self.root and not (folder / CAPTION).is_file() and beside.is_file():
+            return self.text(beside)
         return super().of_all(folder) or self.table().get(folder.name, "")
 
     def caption(self, picture: Path, of_all: str) -> str:
@@ -136,11 +158,12 @@ class Views(Sets):
         """Captions of `captions.csv` by the folders' names."""
         if self._table is None:
             self._table = {}
-            path = self.path / CAPTIONS
+            path = self.root / CAPTIONS
             if path.is_file():
                 try:
+                    files.check_inside(self.root, path)
                     with open(path, encoding="utf-8", errors="replace", newline="") as file:
                         self._table = {row[0]: " ".join(row[1].split()) for row in csv.reader(file) if len(row) > 1}
-                except (csv.Error, OSError) as problem:
+                except (csv.Error, OSError, Damaged) as problem:
                     self.skip(CAPTIONS, Damaged(f"its table cannot be read: {problem}"))
         return self._table

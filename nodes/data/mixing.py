@@ -39,6 +39,7 @@ class Mixture:
         self.sources, self.seed, self.rank, self.ranks = tuple(sources), seed, rank, ranks
         self.drawn = 0
         self.places = [Place() for _ in self.sources]
+        self._known: list[list[str]] = []
         self._parts: dict[tuple[int, int], list[str]] = {}
         self._entries: dict[tuple[int, int, int], list[Entry]] = {}
 
@@ -60,8 +61,8 @@ class Mixture:
     def state_dict(self) -> dict[str, Any]:
         """Where it is, for JSON; the same in all processes."""
         places = [asdict(place) for place in self.places]
-        listed = [[source.kind, source.fingerprint()] for source in self.sources]
-        return {"seed": self.seed, "drawn": self.drawn, "places": places, "sources": listed}
+        self._known = self._known or [[source.kind, source.fingerprint()] for source in self.sources]
+        return {"seed": self.seed, "drawn": self.drawn, "places": places, "sources": self._known}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. Raises ValueError where seed or sources are other ones, or their files changed."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import captions, files, folders, shards, subjects200k, videos
+from . import captions, files, folders, joined, shards, subjects200k, videos
 from .sources import Source
 
 KINDS: dict[str, Callable[..., Source]] = {
@@ -28,22 +28,24 @@ def open_source(
     least_side: int = 0,
     more: Mapping[str, Callable[..., Source]] | None = None,
 ) -> Source:
-    """The source of sets that a user names: a path, or `kind:path` with a kind of KINDS.
+    """The source of sets that a user names: a path, `kind:path` with a kind of KINDS, or `joined:` before either.
 
     most, least_side: see `Source`. more: kinds of the caller's own, called with what follows the colon, most and least_side.
     Raises ValueError where there is nothing, or it is not plain which kind it is.
     """
     said, colon, rest = str(spec).partition(":")
-    kinds = {**KINDS, **(more or {})}
-    if more and said in more:
+    if colon and said == joined.KIND:
+        return joined.Joined(open_source(rest, most, least_side, more))
+    if colon and more and said in more:
         return more[said](rest, most, least_side)
-    path = Path(rest if colon and said in kinds else str(spec)).expanduser()
+    path = Path(rest if colon and said in KINDS else str(spec)).expanduser()
     if not path.exists():
-        known = ", ".join(kinds)
+        known = ", ".join((*KINDS, joined.KIND, *(more or {})))
         raise ValueError(
-            f"Data: {path} is not there. Give a folder or file, or one with its kind before it, as in `sets:folder` ({known})."
+            f"Data: {path} is not there. Give a folder or file, or one with its kind before it, as in `sets:folder` (kinds are "
+            f"{known})."
         )
-    return (kinds[said] if colon and said in kinds else KINDS[kind_of(path)])(path, most, least_side)
+    return (KINDS[said] if colon and said in KINDS else KINDS[kind_of(path)])(path, most, least_side)
 
 
 @dataclass
@@ -69,12 +71,15 @@ def kind_of(path: Path) -> str:
             f"Data: {path} holds no pictures (.jpg, .png, .webp), videos, shards (.tar, not compressed) or .parquet files. Give "
             "a folder that does."
         )
-    if len(seen.examples) > 1:
-        listed = " and ".join(f"{kind} (such as {example})" for kind, example in seen.examples.items())
-        asked = " or ".join(f"`{kind}:{path}`" for kind in seen.examples)
+    found = {
+        _kind_of_pictures(path, seen) if kind == folders.Pictures.kind else kind: example
+        for kind, example in sorted(seen.examples.items())
+    }
+    if len(found) > 1:
+        listed = " and ".join(f"{kind} (such as {example})" for kind, example in found.items())
+        asked = " or ".join(f"`{kind}:{path}`" for kind in found)
         raise ValueError(f"Data: {path} holds {listed}. Say which is meant: {asked}.")
-    [kind] = seen.examples
-    return _kind_of_pictures(path, seen) if kind == folders.Pictures.kind else kind
+    return next(iter(found))
 
 
 def _kind_of_file(path: Path) -> str:
@@ -111,12 +116,20 @@ def _look(path: Path) -> Seen:
                 seen.below = seen.below or folder.relative_to(path).as_posix()
             own = [name for name in shown if Path(name).stem.lower() + ".txt" in texts]
             seen.texts += len(own)
-            seen.split += sum(captions.SPLIT in captions.beside(folder / name) for name in own)
+            seen.split += sum(_split(folder / name) for name in own)
             seen.shared += folders.CAPTION in texts or folder.with_name(folder.name + ".txt").is_file()
         looked += len(names)
         if looked > LOOKED_AT:
             break
     return seen
+
+
+def _split(picture: Path) -> bool:
+    """Whether the text beside a picture is one of several captions."""
+    try:
+        return captions.SPLIT in captions.beside(picture)
+    except OSError:
+        return False
 
 
 def _kind_of_pictures(path: Path, seen: Seen) -> str:

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MOST_PIXELS = 64_000_000
@@ -40,6 +40,8 @@ def decode(data: bytes) -> Image.Image:
                 turned = turned.convert("RGBA")
                 turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
             return turned.convert("RGB")
+    except UnidentifiedImageError as problem:
+        raise Damaged("it cannot be read: it is no JPEG, PNG or WebP, or broken") from problem
     except (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError, KeyError, TypeError, OverflowError) as problem:
         raise Damaged(f"it cannot be read: {str(problem)[:200]}") from problem
     except Image.DecompressionBombError as problem:

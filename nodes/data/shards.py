@@ -125,14 +125,7 @@ class Shards(Source):
     kind = "shards"
 
     def parts(self) -> list[str]:
-        if self.path.is_file():
-            return [self.path.name]
-        return [
-            (folder / name).relative_to(self.path).as_posix()
-            for folder, names in files.walk(self.path)
-            for name in names
-            if name.lower().endswith(SUFFIX)
-        ]
+        return files.named(self.path, (SUFFIX,))
 
     def fingerprint(self) -> str:
         listed = "\n".join(f"{part} {self.file(part).stat().st_size}" for part in self.parts())
@@ -142,7 +135,7 @@ class Shards(Source):
         listed: list[Entry] = []
         path = self.file(part)
         try:
-            files.check_inside(self.path, path)
+            files.check_inside(files.root(self.path), path)
             for key, found in samples(path):
                 if kind_of_picture(found) or kind_of_picture(found, "1."):
                     listed.append(Entry(f"{part}/{key}", (part, found)))
@@ -173,7 +166,7 @@ class Shards(Source):
 
     def file(self, part: str) -> Path:
         """Where a shard is."""
-        return self.path if self.path.is_file() else self.path / part
+        return files.root(self.path) / part
 
     @staticmethod
     def about(path: Path, found: Fields) -> dict:

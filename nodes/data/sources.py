@@ -34,7 +34,7 @@ class Source:
 
     def __init__(self, path: Path, most: int | None = None, least_side: int = 0):
         self.path, self.most, self.least_side = path, most, least_side
-        self._skipped: dict[str, dict[str, None]] = {}
+        self._skipped: dict[str, dict[str, str]] = {}
 
     @property
     def name(self) -> str:
@@ -43,8 +43,11 @@ class Source:
 
     @property
     def skipped(self) -> dict[str, list[str]]:
-        """What could not be used: reason -> the names, each once."""
-        return {reason: list(names) for reason, names in self._skipped.items()}
+        """What could not be used: reason -> the names, each once, with what else is known behind a colon."""
+        return {
+            reason: [f"{name}: {detail}" if detail else name for name, detail in names.items()]
+            for reason, names in self._skipped.items()
+        }
 
     def parts(self) -> Sequence[str]:
         """Names of the parts, in their order."""
@@ -82,7 +85,7 @@ class Source:
     def skip(self, name: str, problem: Damaged) -> None:
         """Count what could not be used. The reason is what the message says before a colon."""
         reason, _, detail = str(problem).partition(": ")
-        self._skipped.setdefault(reason, {})[f"{name}: {detail}" if detail else name] = None
+        self._skipped.setdefault(reason, {}).setdefault(name, detail)
 
     def gathered(
         self,

@@ -8,9 +8,22 @@ from PIL import Image
 
 def picture(kind="PNG", colour=(200, 30, 40), size=(20, 12), **more):
     """The bytes of a picture of one colour."""
+    return bytes_of(Image.new("RGB", size, colour), kind, **more)
+
+
+def bytes_of(picture, kind="PNG", **more):
+    """A picture as a file's bytes."""
     written = io.BytesIO()
-    Image.new("RGB", size, colour).save(written, kind, **more)
+    picture.save(written, kind, **more)
     return written.getvalue()
+
+
+def stack(*pictures, side=12):
+    """Files of pictures as one, one below the other, all square."""
+    whole = Image.new("RGB", (side, side * len(pictures)))
+    for row, data in enumerate(pictures):
+        whole.paste(Image.open(io.BytesIO(data)).resize((side, side)), (0, row * side))
+    return bytes_of(whole)
 
 
 def shard(path, members):
