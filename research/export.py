@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from ..nodes.demo import config as demo_config
 from ..nodes.demo import stored
-from ..nodes.joint import settings
-from ..nodes.joint.host import channels
+from ..nodes.joint import settings, trained
 from . import finder, nets, train_denoiser, train_scenes, world
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +50,7 @@ def checkpoint(folder: str, kind: str) -> tuple[dict, dict]:
     }
     metadata = {demo_config.KEY: json.dumps(config)}
     if kind == "joint":
-        metadata[channels.METADATA_KEY] = settings.CHANNEL_ORDERS[0]
+        metadata[trained.ORDER_KEY] = settings.CHANNEL_ORDERS[0]
     if kind == "scene":
         metadata[demo_config.TOOLS_KEY] = "toys"
         tools = {"adapter": denoiser["adapter"], "finder": finder.load(folder).state_dict()}

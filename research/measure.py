@@ -34,8 +34,9 @@ def held_out(number: int) -> HeldOut:
 class Sampler:
     """One demo model, and the nodes' way from subjects to generated pictures."""
 
-    def __init__(self, model: str, steps: int):
-        self.model, self.clip, self.vae = demo_model.load(export.FILES[model])
+    def __init__(self, model: str | tuple, steps: int):
+        """model: a key of export.FILES, or (MODEL, CLIP, VAE)."""
+        self.model, self.clip, self.vae = demo_model.load(export.FILES[model]) if isinstance(model, str) else model
         self.steps = steps
 
     def joint_set(self, subjects: list[HeldOut], setting: Setting, seed: int) -> JointSet:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-from ..nodes.joint import coupling, objective
+from ..nodes.joint import objective
+from ..nodes.training import coupled
 from ..nodes.training import loop as training
 from . import nets, world
 
@@ -88,34 +88,12 @@ def tokens_of(texts: Sequence[str]) -> torch.Tensor:
     return torch.tensor([[token for token, _ in row] for row in rows])
 
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
-    """Attention on [B, L, D]. Short sequences are written out: on a CPU the fused kernel is slower there."""
-    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    if training.device().type == "cpu" and q.shape[2] <= 512:
-        shares = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
-        return (shares.to(v.dtype) @ v).transpose(1, 2).flatten(2)
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-
-def coupled_patches(pictures: int) -> dict:
-    """Transformer options that couple the self-attention of every ``pictures`` rows in all blocks."""
-
-    def coupled(q, k, v, options):
-        return coupling.couple(q, k, v, pictures, lambda *qkv: attend(*qkv, options["n_heads"]))
-
-    def cross(q, k, v, options):
-        return attend(q, k, v, options["n_heads"])
-
-    blocks = [(name, number) for name in ("input", "middle", "output") for number in range(12)]
-    return {"patches_replace": {"attn1": dict.fromkeys(blocks, coupled), "attn2": dict.fromkeys(blocks, cross)}}
-
-
 def denoise(unet, noisy, timestep, text_states, captions, pictures) -> torch.Tensor:
     """The predicted noise [B, C, H, W] on the CPU, for CPU inputs; sets of ``pictures`` are coupled."""
     device = training.device()
     with training.mixed_precision():
         states = text_states[captions.to(device)]
-        predicted = unet(noisy.to(device), timestep.float().to(device), states, transformer_options=coupled_patches(pictures))
+        predicted = unet(noisy.to(device), timestep.float().to(device), states, transformer_options=coupled.options(pictures))
     return predicted.float().cpu()
 
 
@@ -142,12 +120,18 @@ def widen(single: dict, joint: torch.nn.Module) -> None:
     joint.load_state_dict(state)
 
 
-@torch.no_grad()
 def copying(unet, text_states, pool, schedule) -> float:
     """How much the right reference helps: error with another subject's reference over error with its own, less 1.
 
     Pairs at a high noise level; 0 means that references are ignored.
     """
+    own, others = reference_errors(unet, text_states, pool, schedule).mean(dim=1)
+    return (others / own - 1).item()
+
+
+@torch.no_grad()
+def reference_errors(unet, text_states, pool, schedule) -> torch.Tensor:
+    """Errors [2, S] of the picture to generate of each pair, with its own reference and with another subject's."""
     generator = torch.Generator().manual_seed(99)
     latents, captions = pool
     sets = latents.shape[0] // 2
@@ -161,8 +145,8 @@ def copying(unet, text_states, pool, schedule) -> float:
         rows = torch.stack((own, others), dim=1).flatten()
         x = torch.cat((noisy[rows], objective.reference_input(latents[rows], missing)), dim=1)
         predicted = denoise(unet, x, timestep, text_states, captions[rows], 2)
-        errors.append((predicted - noise[rows])[::2].square().mean())
-    return (errors[1] / errors[0] - 1).item()
+        errors.append((predicted - noise[rows])[::2].square().mean(dim=(1, 2, 3)))
+    return torch.stack(errors)
 
 
 def load_vae(folder: str) -> torch.nn.Module:

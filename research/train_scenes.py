@@ -20,6 +20,7 @@ from ..nodes.identity import placement
 from ..nodes.identity.host import sampling as identity_sampling
 from ..nodes.identity.resampler import Resampler
 from ..nodes.joint import objective
+from ..nodes.training import coupled
 from ..nodes.training import loop as training
 from . import finder as finders
 from . import nets, train_denoiser, world
@@ -51,7 +52,7 @@ def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, s
 
         def cross(q, k, v, options, pair=pair):
             def attend(q, k, v):
-                return train_denoiser.attend(q, k, v, options["n_heads"])
+                return coupled.attend(q, k, v, options["n_heads"])
 
             face = pair.to_k_ip(tokens), pair.to_v_ip(tokens), share.to(q)
             return placement.add_identities(attend(q, k, v), q, [face], attend)
@@ -59,7 +60,7 @@ def identity_patches(unet, adapter: adapters.Adapter, embedding: torch.Tensor, s
         patches[layer.block] = cross
 
     def alone(q, k, v, options):
-        return train_denoiser.attend(q, k, v, options["n_heads"])
+        return coupled.attend(q, k, v, options["n_heads"])
 
     return {"patches_replace": {"attn1": dict.fromkeys(patches, alone), "attn2": patches}}
 

@@ -16,6 +16,7 @@ import torch
 from ..nodes.joint import objective
 from ..nodes.subject import adapter as adapters
 from ..nodes.subject import attention_maps, where
+from ..nodes.training import coupled
 from ..nodes.training import loop as training
 from . import export, image_encoder, nets, subject_data, train_denoiser, train_scenes
 from .subject_data import SLOTS, Batch, Pool, Texts
@@ -158,7 +159,7 @@ def denoise(unet, networks: adapters.Networks, recipe: Recipe, noisy, timestep, 
     numbers = {(layer.block, layer.index): number for number, layer in enumerate(layers_of(unet))}
 
     def kernel(q, k, v, heads):
-        return train_denoiser.attend(q, k, v, heads)
+        return coupled.attend(q, k, v, heads)
 
     def middle(x, options):
         layer = networks.layers[numbers[options["block"], options["block_index"]]]

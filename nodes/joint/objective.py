@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from .trained import EPS, V
+
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(x [B, C or 2 C + 1, h, w], timestep [B]) -> the noise in it [B, C, h, w]: any model with its texts bound to it."""
+"""(x [B, C or 2 C + 1, h, w], timestep [B]) -> the noise in it, or v, [B, C, h, w]: any model with its texts bound to it."""
 
 
 def sd_alphas_cumprod(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> torch.Tensor:
@@ -73,10 +75,25 @@ def draw_batch(latents: torch.Tensor, pictures: int, alphas_cumprod: torch.Tenso
     return Batch(latents, noise, alphas_cumprod[timestep], timestep, missing, captioned)
 
 
-def loss(denoise: Denoise, batch: Batch, references: bool = True) -> torch.Tensor:
-    """Equation 2, or with ``references`` False equation 1: the squared error of the noise of each row, [B].
+def target(batch: Batch, prediction: str = EPS) -> torch.Tensor:
+    """What a model shall predict, [B, C, h, w]: the noise, or v = sqrt(a) eps - sqrt(1 - a) x0 (Salimans and Ho, 2022)."""
+    if prediction != V:
+        return batch.noise
+    a = batch.alphas_cumprod.to(batch.latents)[:, None, None, None]
+    return a.sqrt() * batch.noise - (1 - a).sqrt() * batch.latents
+
+
+def weights(batch: Batch, most: float, prediction: str = EPS) -> torch.Tensor:
+    """Of each row, [B]: min-SNR's weight of the error of noise or v (Hang et al., 2023), where the SNR counts up to ``most``."""
+    a = batch.alphas_cumprod.to(batch.latents)
+    snr = a / (1 - a)
+    return snr.clamp(max=most) / (snr + 1 if prediction == V else snr)
+
+
+def loss(denoise: Denoise, batch: Batch, references: bool = True, prediction: str = EPS) -> torch.Tensor:
+    """Equation 2, or with ``references`` False equation 1: the squared error of each row, [B], of what ``prediction`` says.
 
     Training minimises its mean over all rows: those that are given as references count, too.
     """
     predicted = denoise(batch.model_input(references), batch.timestep)
-    return (predicted - batch.noise).square().mean(dim=(1, 2, 3))
+    return (predicted - target(batch, prediction)).square().mean(dim=(1, 2, 3))

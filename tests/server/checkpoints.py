@@ -31,6 +31,17 @@ UNET = {
     "legacy": False,
 }
 SD2_UNET = UNET | {"context_dim": 1024, "num_heads": -1, "num_head_channels": 64, "use_linear_in_transformer": True}
+SDXL_UNET = SD2_UNET | {
+    "context_dim": 2048,
+    "num_res_blocks": [1, 1, 1],
+    "channel_mult": [1, 1, 1],
+    "transformer_depth": [0, 2, 5],
+    "transformer_depth_output": [0, 0, 2, 2, 5, 5],
+    "transformer_depth_middle": -2,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+}
+"""The smallest that the host takes for an SDXL (a KOALA)."""
 LEVELS = UNET | {
     "num_res_blocks": [1, 1, 1],
     "channel_mult": [1, 2, 4],
@@ -72,13 +83,14 @@ VAE = {
 }
 
 
-def save_sd15(path, unet=UNET):
-    """Write a checkpoint (about 450 MB; 850 MB with LEVELS) and return its path. Needs the host."""
+def save_sd15(path, unet=UNET, vae=None):
+    """Write a checkpoint (about 450 MB; 850 MB with LEVELS) and return its path. vae: weights. Needs the host."""
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from safetensors.torch import save_file
 
     state = random_state("model.diffusion_model.", UNetModel(**unet, device="meta"))
-    state |= random_state("cond_stage_model.transformer.", text_model(CLIP)) | random_state("first_stage_model.", autoencoder())
+    state |= random_state("cond_stage_model.transformer.", text_model(CLIP))
+    state |= vae or random_state("first_stage_model.", autoencoder())
     save_file(state, str(path))
     return path
 
@@ -125,8 +137,8 @@ def save_subject_adapter(path):
     )
 
 
-def save_sdxl(path):
-    """Write a checkpoint of SDXL's full size (6.9 GB) and return its path. Needs the host."""
+def save_sdxl(path, unet=full_size.UNETS["sdxl"], vae=None):
+    """Write a checkpoint of SDXL's full size (6.9 GB; 1.9 GB with SDXL_UNET) and return its path. Needs the host."""
     import comfy.sdxl_clip
     import comfy.supported_models
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -134,9 +146,9 @@ def save_sdxl(path):
 
     large = json.loads(Path(comfy.sdxl_clip.__file__).with_name("clip_config_bigg.json").read_text())
     text = random_state("clip_l.transformer.", text_model(CLIP)) | random_state("clip_g.transformer.", text_model(large))
-    recipe = comfy.supported_models.SDXL(dict(full_size.UNETS["sdxl"]))
-    state = random_state("model.diffusion_model.", UNetModel(**full_size.UNETS["sdxl"], device="meta"))
-    state |= recipe.process_clip_state_dict_for_saving(text) | random_state("first_stage_model.", autoencoder())
+    recipe = comfy.supported_models.SDXL(dict(unet))
+    state = random_state("model.diffusion_model.", UNetModel(**unet, device="meta"))
+    state |= recipe.process_clip_state_dict_for_saving(text) | (vae or random_state("first_stage_model.", autoencoder()))
     save_file({name: value.contiguous() for name, value in state.items()}, str(path))
     return path
 
@@ -155,6 +167,15 @@ def autoencoder():
 
     with torch.device("meta"):
         return AutoencoderKL(embed_dim=4, ddconfig=dict(VAE))
+
+
+def small_autoencoder():
+    """The weights of TAESD (5 MB), which the host takes for a VAE, and which is quick, under their names in a checkpoint."""
+    import comfy.taesd.taesd
+
+    prefix = "first_stage_model."
+    state = random_state(prefix, comfy.taesd.taesd.TAESD())
+    return {**state, f"{prefix}vae_scale": torch.tensor(0.18215), f"{prefix}vae_shift": torch.tensor(0.0)}
 
 
 def save_control(path, config=CONTROL, seed=1):

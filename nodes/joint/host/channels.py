@@ -8,19 +8,19 @@ import torch
 from ...host import unet, weights
 from .. import objective, settings
 from ..layout import JointSet, Layout
-
-METADATA_KEY = "jedi.channel_order"
+from ..trained import ORDER_KEY
+from . import trained
 
 
 def channel_order(model, wanted: str) -> str | None:
     """The order of the input channels of a 9-channel UNet, or None for a plain 4-channel one.
 
-    wanted: one of CHANNEL_ORDERS, or AUTO for what the metadata of the model's file says. A 9-channel file
-    that says nothing is refused: both orders have the same shapes, and the wrong one paints noise.
+    wanted: one of CHANNEL_ORDERS, or AUTO for what the metadata of the model's file says, or a LoRA that made it one. What says
+    nothing is refused: both orders have the same shapes, and the wrong one paints noise.
     """
     unet.attention_blocks(model, "JeDi")
     latent = model.get_model_object("latent_format").latent_channels
-    channels = model.model.model_config.unet_config["in_channels"]
+    channels, loras = trained.input_channels(model), trained.of_loras(model)
     if channels == latent:
         return None
     if channels != 2 * latent + 1:
@@ -30,32 +30,36 @@ def channel_order(model, wanted: str) -> str | None:
         )
     if wanted != settings.AUTO:
         return _known(wanted, "`channel_order` of JeDi Options")
-    path = weights.path_of(model)
-    said, why = None, "the model does not tell which file it came from"
-    if path is not None:
-        try:
-            said = weights.read_metadata(path).get(METADATA_KEY)
-            why = f"{path.name} has no metadata `{METADATA_KEY}`"
-        except ValueError as problem:
-            why = str(problem)
-    if path is None or said is None:
+    own, why = model.model.model_config.unet_config["in_channels"], "a LoRA without words about it made them"
+    orders = {one.channel_order: "a LoRA on the model" for one in loras if one.channel_order}
+    if own != latent:
+        said, why = _of_file(model)
+        orders |= {} if said is None else {said: why}
+    if not orders:
         raise ValueError(
             f"JeDi: the model takes {channels} input channels, and their order is not known: {why}. Connect JeDi Options "
             f"and set `channel_order` to `{settings.CHANNEL_ORDERS[0]}` (JeDi) or `{settings.CHANNEL_ORDERS[1]}` "
             "(Stable Diffusion inpainting)."
         )
-    return _known(said, f"metadata `{METADATA_KEY}` of {path.name}")
+    if len(orders) > 1:
+        raise ValueError(
+            "JeDi: the model and its LoRAs have different orders of input channels: "
+            + "; ".join(f"{source} says `{order}`" for order, source in orders.items())
+            + ". Load a LoRA that was trained on this checkpoint, or one like it."
+        )
+    return _known(*orders.popitem())
 
 
-def trained_on_sets(model) -> bool:
-    """Whether the model's file says that it was trained on joint sets."""
+def _of_file(model) -> tuple[str | None, str]:
+    """The order that the metadata of the model's file say, and where they say it; or None, and why it is not known."""
     path = weights.path_of(model)
     if path is None:
-        return False
+        return None, "the model does not tell which file it came from"
     try:
-        return METADATA_KEY in weights.read_metadata(path)
-    except ValueError:
-        return False
+        said = weights.read_metadata(path).get(ORDER_KEY)
+    except ValueError as problem:
+        return None, str(problem)
+    return said, f"metadata `{ORDER_KEY}` of {path.name}" if said else f"{path.name} has no metadata `{ORDER_KEY}`"
 
 
 def check_latents(model, joint_set: JointSet) -> None:

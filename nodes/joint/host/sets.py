@@ -12,7 +12,7 @@ from .. import picking, starting
 from ..layout import JointSet, Layout, Named, draw_known_noise, draw_noise, key_of
 from ..references import Reference, made_for, set_size
 from ..settings import AUTO, TRAINING_FREE, Options, Settings
-from . import channels, encoding, subject_masks, tagging, words
+from . import channels, encoding, subject_masks, tagging, trained, words
 from .sampling import JointSampling
 
 
@@ -116,6 +116,7 @@ def apply(model, joint_set: JointSet, settings: Settings, node: str | None = Non
 
     node: the id of the node in which a run is shown live, see `strip.beside`; None shows nothing.
     """
+    model = trained.predicting(model)
     order = channels.channel_order(model, settings.options.channel_order)
     channels.check_latents(model, joint_set)
     if settings.options.subject_masks == AUTO:
@@ -128,7 +129,7 @@ def best_options(model, joint_set: JointSet) -> Options:
 
     Else the one without training, whose strength is shared by the references that act in one place.
     """
-    if channels.trained_on_sets(model):
+    if trained.on_sets(model):
         return Options()
     return replace(TRAINING_FREE, reference_strength=TRAINING_FREE.reference_strength / max(1, _together(joint_set)))
 

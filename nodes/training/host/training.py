@@ -1,0 +1,86 @@
+"""The callable layer: a base, settings and a source become a file that stock loaders take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import comfy.model_management
+import torch
+
+from .. import processes as running
+from ..loop import Loop, say
+from ..settings import Settings
+from . import files
+from .base import Base
+from .batches import Batches, Stream
+from .encoding import Encoder
+from .network import Network
+from .step import step
+
+Watcher = Callable[[Network, Loop], object]
+
+
+def train(
+    base: Base,
+    settings: Settings,
+    source: Stream,
+    output: Path,
+    *,
+    folder: Path,
+    progress: Callable[[int, dict], object] = say,
+    stop: Callable[[], bool] = lambda: False,
+    processes: running.Processes | None = None,
+    cache: Path | None = None,
+    watchers: tuple[tuple[int, Watcher], ...] = (),
+    write: Callable[[Network, Path, int], object] = files.save,
+) -> Network:
+    """Train ``base``, which is changed, on an endless ``source``, and write the running average of what is trained to ``output``.
+
+    folder: of the state of the run, `<output's name>.pt`: started again with the same choices, it goes on from there. progress:
+    gets the log, see `Loop`. stop: asked before each round; where it says so, training ends, and what there is is written. cache:
+    a folder for latents and texts. watchers: called after each so many steps. write: a network after so many steps, to a path.
+    Returns the network, with what was written.
+    """
+    processes = processes or running.launched()
+    with _training():
+        network = Network(base, settings)
+        batches = Batches(source, Encoder(base, settings, cache), settings, processes.seed(settings.seed))
+        kept, nets, chosen = {"batches": batches}, {"network": network}, settings
+        loop = Loop(
+            folder, output.stem, nets, chosen.rate, chosen.steps, chosen.seed, chosen.every, chosen.decay, warm_up=chosen.warm_up,
+            optimiser=chosen.optimiser, processes=processes, kept=kept, log=progress,
+        )  # fmt: skip
+        for every, watcher in watchers:
+            loop.watch(every, partial(watcher, network))
+        schedule = base.schedule
+        for _ in loop:
+            if stop():
+                loop.save()
+                break
+            outcome = step(network, next(batches), schedule, loop.generator, processes.autocast)
+            missing = outcome.missing > 0
+            figures = {"loss": outcome.loss.item()}
+            if settings.references and missing.any():
+                figures["missing"] = outcome.rows[missing].mean().item()
+            loop.learn(outcome.loss, figures)
+        if loop.average:
+            network.load_state_dict(loop.average["network"])
+        if processes.rank == 0:
+            write(network, output, loop.done)
+        processes.wait()
+    return network
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """The host's state of a training: gradients are possible, and it says so to what it loads."""
+    before = getattr(comfy.model_management, "in_training", False)
+    comfy.model_management.in_training = True
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        comfy.model_management.in_training = before

@@ -1,0 +1,71 @@
+"""Train a joint-image model from any Stable Diffusion 1.5, 2 or XL checkpoint (JeDi, sections 3.2 and 3.3).
+
+    python3 research/finetune.py --checkpoint FILE --data SOURCE... --output FILE            a LoRA, for stock loaders
+    python3 research/finetune.py --checkpoint FILE --data SOURCE... --output FILE --method full    a checkpoint
+    python3 research/finetune.py --demo                                   a small LoRA on the demo world, before and after
+
+SOURCE is a folder of sets, videos, shards and more: `python3 research/data.py SOURCE` says what it holds. Started again with the
+same arguments, a run goes on where it was, however it ended.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    from pack import load
+
+    load()
+
+import argparse
+import sys
+from pathlib import Path
+
+from same_subject.dev import host as hosts
+from same_subject.dev import pack
+
+METHODS = ("LoRA", "LoHa", "LoKr", "full")
+SUBJECTS = 40
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments)
+    if not options.demo and not (options.checkpoint and options.data and options.output):
+        _parser().error("needs --checkpoint, --data and --output, or --demo")
+    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, hosts.train_tools).root)
+    from same_subject.research import finetuning
+
+    try:
+        return finetuning.demo(options) if options.demo else finetuning.run(options)
+    except (ValueError, ImportError, ArithmeticError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="research/finetune.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, help="a file with UNet, text encoder and VAE, as Load Checkpoint takes it")
+    parser.add_argument("--data", nargs="+", metavar="SOURCE", help="folders or files; each is as likely as the others")
+    parser.add_argument("--output", type=Path, help="what is written: a LoRA, or with --method full a checkpoint (.safetensors)")
+    parser.add_argument("--method", choices=METHODS, default="LoRA", help="what is trained (%(default)s)")
+    parser.add_argument("--rank", type=int, default=16, help="of a LoRA's or LoHa's factors; of LoKr its factor (%(default)s)")
+    parser.add_argument("--without-references", action="store_true", help="keep the model's input: it learns to couple, no more")
+    parser.add_argument("--steps", type=int, help="of the optimiser (1000; with --demo 400)")
+    parser.add_argument("--rate", type=float, help="of learning (1e-4; with --demo 2e-3)")
+    parser.add_argument("--rows", type=int, help="pictures of a round, at least one set (4; with --demo 32)")
+    parser.add_argument("--accumulate", type=int, default=1, help="rounds of a step (%(default)s)")
+    parser.add_argument("--side", type=int, default=512, help="pictures have an area of side x side pixels (%(default)s)")
+    parser.add_argument("--buckets", action="store_true", help="keep the aspect of a set's pictures, about; else they are square")
+    parser.add_argument("--snr", type=float, default=0.0, help="most weight of min-SNR, such as 5; 0 weighs all alike")
+    parser.add_argument("--save-memory", action="store_true", help="compute activations again for the gradient")
+    parser.add_argument("--optimiser", default="adamw", help="adamw, or adamw8bit where bitsandbytes is installed (%(default)s)")
+    parser.add_argument("--cache", type=Path, help="a folder where latents and texts are kept from one run to the next")
+    parser.add_argument("--folder", type=Path, default=pack.ROOT / "runs", help="where the state of runs is kept")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--demo", action="store_true", help="train on the demo world, from its model of single pictures")
+    parser.add_argument("--subjects", type=int, default=SUBJECTS, help="held-out subjects of --demo (%(default)s)")
+    parser.add_argument("--comfyui", help="folder of a ComfyUI to use; default: found or installed")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,173 @@
+"""What `research/finetune.py` does: a training from a checkpoint, and one on the demo world with its figures before and after."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import comfy.sd
+import comfy.utils
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..nodes.data.mixing import Mixture
+from ..nodes.data.opening import open_source
+from ..nodes.demo import config as demo_config
+from ..nodes.demo import stored
+from ..nodes.demo.host import model as demo_model
+from ..nodes.host import weights
+from ..nodes.training import processes as running
+from ..nodes.training.host import base as bases
+from ..nodes.training.host import files, training
+from ..nodes.training.host.encoding import Encoder
+from ..nodes.training.host.network import Network
+from ..nodes.training.settings import FULL, Settings
+from . import export, measure, train_denoiser, world
+from . import judge as judges
+from .drawn_sets import KINDS, SUBJECTS
+from .evaluate import BATCH, HELD_OUT, Setting
+
+DEMO = {"steps": 400, "rate": 2e-3, "rows": 32, "rank": 8}
+"""What --demo trains with where nothing else is asked for."""
+SIZES = (0.1, 0.45, 0.2, 0.25)
+"""How often sets of 1 to 4 pictures are, as the demo's own training has it."""
+PAIRS = 64
+"""Held-out pairs of the measure of copying."""
+RESAMPLES, STEPS = 2000, 8
+BEFORE = {
+    "before, as trained on sets": Setting(),
+    "before, without training": Setting(cfg=5.0, masks="given", recipe="auto"),
+}
+AFTER = Setting()
+
+
+def run(options) -> int:
+    """Train from a user's checkpoint on a user's data."""
+    processes = running.launched(options.accumulate)
+    settings = Settings(
+        options.method, options.rank, references=not options.without_references, steps=options.steps or 1000,
+        rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or 4, side=options.side, buckets=options.buckets,
+        snr=options.snr, saving=options.save_memory, optimiser=options.optimiser, data=", ".join(options.data),
+    )  # fmt: skip
+    source = Mixture([open_source(spec, more=KINDS) for spec in options.data], options.seed, processes.rank, processes.ranks)
+    on_gpu = processes.device.type == "cuda"
+    dtype = torch.bfloat16 if on_gpu and options.method != FULL else torch.float32
+    base = bases.open_checkpoint(options.checkpoint, dtype)
+    training.train(base, settings, source, options.output, folder=options.folder, processes=processes, cache=options.cache)
+    if processes.rank == 0:
+        print(f"{options.output} is written ({options.output.stat().st_size / 2**20:.1f} MiB).")
+        for one in source.sources:
+            for reason, names in one.skipped.items():
+                print(f"{one.name}: {len(names)} left out, {reason} (such as {names[0]})")
+    return 0
+
+
+def demo(options) -> int:
+    """Train on the demo world, and print how its model did before, and with what was trained."""
+    settings = Settings(
+        options.method, DEMO["rank"] if options.rank == 16 else options.rank, references=not options.without_references,
+        steps=options.steps or DEMO["steps"], rate=options.rate or DEMO["rate"], seed=options.seed, side=world.SIZE,
+        rows=options.rows or DEMO["rows"], sizes=SIZES, every=100, decay=0.98, warm_up=20, data="the demo world",
+    )  # fmt: skip
+    output = options.output or options.folder / "demo_lora.safetensors"
+    base, held_out, full = single(), pairs(), settings.method == FULL
+    watcher = (50, lambda network, loop: say(loop.done, {"copying": round(copying_of(network, held_out), 4)}))
+    print(f"Training: {settings.method}, {settings.steps} steps of {settings.rows} drawn pictures", flush=True)
+    network = training.train(
+        base, settings, Mixture([open_source("demo:", more=KINDS)], settings.seed), output, folder=options.folder,
+        watchers=(watcher,) if settings.references else (), write=save_demo if full else files.save,
+    )  # fmt: skip
+    if settings.references:
+        low, middle, high = copying_bounds(network, held_out)
+        print(f"copying: {middle:.3f} [{low:.3f}, {high:.3f}] of {PAIRS} held-out pairs; 0 before training")
+    rows = judged(output, full, options.subjects)
+    print(f"{output} is written. {json.dumps(rows['after'])}")
+    return 0
+
+
+def single() -> bases.Base:
+    """The demo's model of single pictures, this training's own."""
+    path = export.FILES["single"]
+    return bases.base_of(*demo_model.load(path), path)
+
+
+def say(step: int, figures: dict) -> None:
+    print(json.dumps({"step": step, **figures}), flush=True)
+
+
+def pairs() -> tuple[torch.Tensor, list[str]]:
+    """Scaled latents [2 * PAIRS, 4, h, w] of held-out pairs of pictures, and their captions."""
+    encoder = Encoder(single(), Settings(side=world.SIZE))
+    source = open_source(f"demo:{SUBJECTS + PAIRS}", more=KINDS)
+    drawn = [source.read(entry) for entry in source.entries(source.parts()[0])[SUBJECTS:]]
+    both = [replace(one, pictures=one.pictures[:2], captions=one.captions[:2]) for one in drawn]
+    return torch.cat([encoder.encode(one).latents for one in both]), [text for one in both for text in one.captions]
+
+
+def errors_of(network: Network, held_out: tuple[torch.Tensor, list[str]]) -> torch.Tensor:
+    """`train_denoiser.reference_errors` of a network, [2, PAIRS]."""
+    latents, texts = held_out
+    captions = sorted(set(texts))
+    with torch.no_grad():
+        encoded = [network.base.clip.encode_from_tokens(network.base.clip.tokenize(text)) for text in captions]
+    numbers = torch.tensor([captions.index(text) for text in texts])
+    states = torch.cat(encoded).to(latents)
+    return train_denoiser.reference_errors(network.base.unet, states, (latents, numbers), network.base.schedule)
+
+
+def copying_of(network: Network, held_out: tuple[torch.Tensor, list[str]]) -> float:
+    """`train_denoiser.copying` of a network."""
+    own, others = errors_of(network, held_out).mean(dim=1)
+    return float(others / own - 1)
+
+
+def copying_bounds(
+    network: Network, held_out: tuple[torch.Tensor, list[str]], resamples: int = 2000
+) -> tuple[float, float, float]:
+    """The same, between its 95 % bootstrap bounds over pairs: (low, itself, high)."""
+    errors = errors_of(network, held_out)
+    picks = torch.randint(errors.shape[1], (RESAMPLES, errors.shape[1]), generator=torch.Generator().manual_seed(0))
+    own, others = errors[:, picks].mean(dim=2)
+    low, high = torch.quantile(others / own - 1, torch.tensor([0.025, 0.975])).tolist()
+    own, others = errors.mean(dim=1)
+    return low, float(others / own - 1), high
+
+
+def save_demo(network: Network, path: Path, steps: int) -> None:
+    """Write all weights as a demo model's file that holds its networks whole."""
+    single, prefix = export.FILES["single"], demo_config.PREFIXES["unet"]
+    said = {key: value for key, value in weights.read_metadata(single).items() if key != demo_config.SHARED_KEY}
+    config = json.loads(said[demo_config.KEY])
+    config["unet"]["in_channels"] = network.channels
+    state = stored.whole(load_file(single) | load_file(export.VAE), config["clip"]["vocab_size"])
+    state |= {prefix + name: value.detach().cpu() for name, value in network.unet.state_dict().items()}
+    said |= {demo_config.KEY: json.dumps(config), **files.about(network, steps).metadata()}
+    save_file({name: value.half().contiguous() for name, value in state.items()}, path, said)
+
+
+@torch.inference_mode()
+def judged(output: Path, full: bool, count: int) -> dict[str, dict[str, float]]:
+    """The judges' means on ``count`` held-out subjects, before and after, through JeDi's own code; printed as a table.
+
+    output: a demo model's file, if ``full``, else a LoRA's, which the host's own loader puts on the model of before.
+    """
+    judge = judges.load()
+    subjects = [measure.held_out(number) for number in range(count)]
+    scorers = [measure.Scorer(judge, subject) for subject in subjects]
+    print(f"{'on held-out subjects':28}{'top1':>8}{'simil.':>8}{'masked':>8}{'scene':>8}")
+    rows = {}
+    for name, setting in {**BEFORE, "after": AFTER}.items():
+        model, clip, vae = demo_model.load(output if full and name == "after" else export.FILES["single"])
+        if name == "after" and not full:
+            lora = comfy.utils.load_torch_file(str(output), safe_load=True)
+            model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
+        sampler = measure.Sampler((model, clip, vae), STEPS)
+        found = []
+        for first in range(0, count, BATCH):
+            part = slice(first, first + BATCH)
+            pictures = sampler.pictures(subjects[part], setting, seed=HELD_OUT + first)
+            found += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures, strict=True)]
+        rows[name] = {key: round(sum(row[key] for row in found) / count, 4) for key in found[0]}
+        print(f"{name:28}" + "".join(f"{value:8.3f}" for value in list(rows[name].values())[:4]), flush=True)
+    return rows
