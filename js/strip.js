@@ -1,10 +1,11 @@
-// JeDi: while a sampler runs, the whole set as it is at that step; nothing before and after.
+// JeDi: while a sampler runs, the whole set as it is at that step; nothing before and after. So, too, a training.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { element, panel } from "./widgets.js";
 import { translated } from "./words.js";
 
 const EVENT = "same-subject.strip";
+const SHOWN = ["JediApply", "TrainJointModel"];
 const LEAST = 60, MOST = 200;
 const WORDS = 26;
 const STYLES = {
@@ -54,6 +55,6 @@ app.registerExtension({
     words = await translated("strip", words);
   },
   nodeCreated(node) {
-    if (node.comfyClass === "JediApply") strips.set(node, new Strip(node));
+    if (SHOWN.includes(node.comfyClass)) strips.set(node, new Strip(node));
   },
 });

@@ -46,6 +46,7 @@ from .joint.nodes import (
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 from .subject.host import files as subject_adapter_files
 from .subject.nodes import ApplySubjects, LoadSubjectAdapter, SubjectNode, SubjectPrompt
+from .training.nodes import TrainJointModel
 
 JEDI = (
     LoadDemoModel,
@@ -64,6 +65,7 @@ CONCEPTS = (LoadGroundingDino, LoadSegmentAnything, FindConcepts, ConceptsFromBo
 IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints, ApplyIdentity, IdentityControlNet)
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
 SUBJECTS = (LoadSubjectAdapter, SubjectNode, SubjectPrompt, ApplySubjects)
+TRAINING = (TrainJointModel,)
 FILES = (CheckFiles,)
 REPLACING = (
     instantid.ApplyInstantID,
@@ -72,7 +74,7 @@ REPLACING = (
     instantid.InstantIDPatchAttention,
     instantid.InstantIDApplyControlNet,
 )
-NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *FILES, *REPLACING)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *TRAINING, *FILES, *REPLACING)
 
 
 class SameSubjectExtension(ComfyExtension):

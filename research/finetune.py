@@ -2,6 +2,7 @@
 
     python3 research/finetune.py --checkpoint FILE --data SOURCE... --output FILE            a LoRA, for stock loaders
     python3 research/finetune.py --checkpoint FILE --data SOURCE... --output FILE --method full    a checkpoint
+    python3 research/finetune.py --estimate              memory of a step: of a GPU's, for usual choices, counted
     python3 research/finetune.py --demo                                   a small LoRA on the demo world, before and after
 
 SOURCE is a folder of sets, videos, shards and more: `python3 research/data.py SOURCE` says what it holds. Started again with the
@@ -16,6 +17,8 @@ if not __package__:
     load()
 
 import argparse
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,12 +32,17 @@ SUBJECTS = 40
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
-    if not options.demo and not (options.checkpoint and options.data and options.output):
-        _parser().error("needs --checkpoint, --data and --output, or --demo")
+    if not (options.demo or options.estimate) and not (options.checkpoint and options.data and options.output):
+        _parser().error("needs --checkpoint, --data and --output, or --demo, or --estimate")
     pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, hosts.train_tools).root)
+    if options.accelerate and "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate)]
+        return subprocess.call([*command, __file__, *arguments])
     from same_subject.research import finetuning
 
     try:
+        if options.estimate:
+            return finetuning.estimate(options)
         return finetuning.demo(options) if options.demo else finetuning.run(options)
     except (ValueError, ImportError, ArithmeticError) as problem:
         print(problem, file=sys.stderr)
@@ -59,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--save-memory", action="store_true", help="compute activations again for the gradient")
     parser.add_argument("--optimiser", default="adamw", help="adamw, or adamw8bit where bitsandbytes is installed (%(default)s)")
     parser.add_argument("--cache", type=Path, help="a folder where latents and texts are kept from one run to the next")
+    parser.add_argument("--accelerate", type=Path, metavar="CONFIG", help="start it in accelerate's processes, as its file says")
+    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="a log of all figures, for TensorBoard")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="sample sheets: sets of the data, painted anew")
+    parser.add_argument("--sheet-every", type=int, default=200, help="steps between two of them (%(default)s)")
+    parser.add_argument("--estimate", action="store_true", help="print what a step would take of a GPU, and train nothing")
     parser.add_argument("--folder", type=Path, default=pack.ROOT / "runs", help="where the state of runs is kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--demo", action="store_true", help="train on the demo world, from its model of single pictures")

@@ -13,17 +13,20 @@ from safetensors.torch import load_file, save_file
 
 from ..nodes.data.mixing import Mixture
 from ..nodes.data.opening import open_source
+from ..nodes.data.sources import Source
 from ..nodes.demo import config as demo_config
 from ..nodes.demo import stored
 from ..nodes.demo.host import model as demo_model
 from ..nodes.host import weights
+from ..nodes.training import logs
+from ..nodes.training import loop as loops
 from ..nodes.training import processes as running
 from ..nodes.training.host import base as bases
-from ..nodes.training.host import files, training
+from ..nodes.training.host import files, memory, sheets, training
 from ..nodes.training.host.encoding import Encoder
 from ..nodes.training.host.network import Network
 from ..nodes.training.settings import FULL, Settings
-from . import export, measure, train_denoiser, world
+from . import export, measure, memory_table, train_denoiser, world
 from . import judge as judges
 from .drawn_sets import KINDS, SUBJECTS
 from .evaluate import BATCH, HELD_OUT, Setting
@@ -45,22 +48,62 @@ AFTER = Setting()
 def run(options) -> int:
     """Train from a user's checkpoint on a user's data."""
     processes = running.launched(options.accumulate)
-    settings = Settings(
-        options.method, options.rank, references=not options.without_references, steps=options.steps or 1000,
-        rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or 4, side=options.side, buckets=options.buckets,
-        snr=options.snr, saving=options.save_memory, optimiser=options.optimiser, data=", ".join(options.data),
-    )  # fmt: skip
-    source = Mixture([open_source(spec, more=KINDS) for spec in options.data], options.seed, processes.rank, processes.ranks)
+    settings = settings_of(options)
+    source = Mixture(sources_of(options), options.seed, processes.rank, processes.ranks)
     on_gpu = processes.device.type == "cuda"
     dtype = torch.bfloat16 if on_gpu and options.method != FULL else torch.float32
     base = bases.open_checkpoint(options.checkpoint, dtype)
-    training.train(base, settings, source, options.output, folder=options.folder, processes=processes, cache=options.cache)
+    log = logs.tensorboard(options.tensorboard) if options.tensorboard else loops.say
+    watchers = ((options.sheet_every, sheet_into(options.sheets, base, options, settings)),) if options.sheets else ()
+    training.train(
+        base, settings, source, options.output, folder=options.folder, processes=processes, cache=options.cache, progress=log,
+        watchers=watchers,
+    )  # fmt: skip
     if processes.rank == 0:
         print(f"{options.output} is written ({options.output.stat().st_size / 2**20:.1f} MiB).")
         for one in source.sources:
             for reason, names in one.skipped.items():
                 print(f"{one.name}: {len(names)} left out, {reason} (such as {names[0]})")
     return 0
+
+
+def sources_of(options) -> list[Source]:
+    return [open_source(spec, more=KINDS) for spec in options.data]
+
+
+def sheet_into(folder: Path, base: bases.Base, options, settings: Settings):
+    """A watcher that writes a sample sheet of the data's first sets."""
+    sets = sheets.first_sets(base, sources_of(options), settings, options.cache)
+
+    def write(network: Network, loop: loops.Loop) -> None:
+        shown = sheets.drawn(network, loop, sets)
+        if loop.processes.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            shown.save(folder / f"{options.output.stem}-{loop.done:06}.png")
+
+    return write
+
+
+def estimate(options) -> int:
+    """Print what a step takes: of a user's checkpoint with a user's choices, or of usual ones."""
+    if not options.checkpoint:
+        memory_table.show()
+        return 0
+    base = bases.open_checkpoint(options.checkpoint)
+    settings = settings_of(options)
+    dtype = torch.float32 if options.method == FULL else torch.bfloat16
+    found = memory.estimate(base.patcher.model.model_config.unet_config, settings, dtype, base.vae.spacial_compression_encode())
+    print(f"{options.checkpoint.name}, counted: {found.text()}")
+    return 0
+
+
+def settings_of(options) -> Settings:
+    """What a user chose of a training from a checkpoint."""
+    return Settings(
+        options.method, options.rank, references=not options.without_references, steps=options.steps or 1000,
+        rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or 4, side=options.side, buckets=options.buckets,
+        snr=options.snr, saving=options.save_memory, optimiser=options.optimiser, data=", ".join(options.data or ()),
+    )  # fmt: skip
 
 
 def demo(options) -> int:

@@ -44,7 +44,8 @@ TRAIN_TOOLS = (
     "accelerate>=1.10,<2",
     "tensorboard>=2.20,<3",
     # what TensorBoard asks for and the host does not have
-    *("absl-py>=2,<3", "grpcio>=1.60,<2", "markdown>=3,<4", "tensorboard-data-server>=0.7,<0.8", "werkzeug>=3,<4"),
+    *("absl-py>=2,<3", "protobuf>=6.31.1", "grpcio>=1.60,<2", "markdown>=3,<4", "werkzeug>=3,<4"),
+    "tensorboard-data-server>=0.7,<0.8",
 )
 """What training on a real checkpoint imports; in `pyproject.toml` as the group `train`. bitsandbytes is left to whoever has a GPU
 that it knows."""

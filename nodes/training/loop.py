@@ -67,6 +67,7 @@ class Loop:
         self._watchers: list[tuple[int, Callable[[Loop], object]]] = []
         self._round, self._skipped, self.clock = 0, 0, time.time()
         self.figures: dict[str, list[float]] = {}
+        self.last: dict[str, float] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self._resume()
@@ -97,6 +98,7 @@ class Loop:
             self._finite = True
         self.processes.backward(loss)
         self._finite &= bool(loss.detach().isfinite())
+        self.last = dict(figures)
         for key, value in figures.items():
             self.figures.setdefault(key, []).append(value)
         self._round += 1

@@ -106,6 +106,7 @@ def test_the_pack_lists_its_nodes(extension):
         "SubjectPicture",
         "SubjectPrompt",
         "SubjectApply",
+        "TrainJointModel",
         "CheckFiles",
         "IdentityApplyInstantID",
         "IdentityApplyInstantIDAdvanced",
@@ -118,7 +119,7 @@ def test_the_pack_lists_its_nodes(extension):
 def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extension):
     for name, schema in schemas(extension).items():
         root, *flow = schema.category.split("/")
-        assert root == "Same Subject" and flow in (["JeDi"], ["Concepts"], ["Identity"], ["Subjects"], []), name
+        assert root == "Same Subject" and flow in (["JeDi"], ["Concepts"], ["Identity"], ["Subjects"], ["Training"], []), name
         assert schema.description and schema.display_name, name
         assert len(schema.search_aliases) >= 3 or schema.is_deprecated, name
         for item in (*schema.inputs, *schema.outputs):

@@ -18,6 +18,7 @@ GOOD = {
     "ConceptFind": {"phrases": "ball\nstar", "if_missing": "empty concept"},
     "IdentityFaceAnalysis": {"files": "any", "device": "cpu"},
     "SubjectAdapterLoader": {"file": "demo"},
+    "TrainJointModel": {"data": "sets", "steps": 1, "side": 64, "rows": 2, "sheet_every": 0},
     "SceneToolsLoader": dict.fromkeys(("detector", "segmenter", "adapter", "face_analysis", "control_net"), "none"),
 }
 """What a node's own defaults leave open."""

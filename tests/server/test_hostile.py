@@ -31,6 +31,10 @@ MORE_MEMORY = 8 * 2**30
 @pytest.fixture(scope="module")
 def described(live):
     shutil.copy(pack.ROOT / "demo" / "toy_1.png", live.base / "input" / homes.PICTURE)
+    for number in (1, 2):
+        (live.base / "input" / "sets" / "toy").mkdir(parents=True, exist_ok=True)
+        shutil.copy(pack.ROOT / "demo" / f"toy_{number}.png", live.base / "input" / "sets" / "toy")
+        (live.base / "input" / "sets" / "toy" / f"toy_{number}.txt").write_text("a toy")
     return live.client.get("/object_info")
 
 

@@ -24,7 +24,7 @@ IDENTITY = [
 ]
 SCENE = ["SceneToolsLoader", "SceneConcept", "SceneCompose", "ConceptBranch", "ConceptScene", "DemoToolsLoader"]
 SUBJECTS = ["SubjectAdapterLoader", "SubjectPicture", "SubjectPrompt", "SubjectApply"]
-NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, "CheckFiles"]
+NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, "TrainJointModel", "CheckFiles"]
 REPLACING = [
     *("IdentityApplyInstantID", "IdentityApplyInstantIDAdvanced", "IdentityInstantIDAttention"),
     *("IdentityInstantIDControlNet", "IdentityInstantIDKeypoints"),

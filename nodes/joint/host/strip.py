@@ -52,6 +52,15 @@ def beside(callback: Callback | None, node: str | None, model, layout: Layout) -
             strip.send(picture=None)
 
 
+def sender(node: str | None) -> Callable[..., None]:
+    """A function that sends what it is given by name to the client that queued ``node``; it does nothing where nobody watches."""
+    server = None if node is None else _server()
+    if server is None or server.client_id is None:
+        return lambda **said: None
+    client, prompt = server.client_id, server.last_prompt_id
+    return lambda **said: server.send_sync(EVENT, {"node": node, "prompt_id": prompt, **said}, client)
+
+
 def _server():
     from server import PromptServer
 
@@ -72,7 +81,7 @@ class _Strip:
         if begun < self.due or denoised.shape[0] != self.layout.rows:
             return
         shown = picture(self.previewer, denoised, self.layout)
-        self.send(picture=_jpeg(shown), size=shown.size, step=step + 1, steps=steps)
+        self.send(picture=jpeg(shown), size=shown.size, step=step + 1, steps=steps)
         self.shown = True
         ended = time.monotonic()
         self.due = ended + max(PAUSE, SHARE * (ended - begun))
@@ -99,7 +108,7 @@ def picture(previewer, denoised: torch.Tensor, layout: Layout) -> Image.Image:
     return strip
 
 
-def _jpeg(strip: Image.Image) -> str:
+def jpeg(strip: Image.Image) -> str:
     """As the frontend can show it without fetching."""
     held = BytesIO()
     strip.save(held, "JPEG", quality=85)

@@ -13,6 +13,7 @@ import torch
 from ...host import model_files, unet
 from ...joint import settings as joint
 from ...joint.host import trained as said
+from ..cache import name_of
 
 NAME = "Train Joint Model"
 """Who speaks in errors."""
@@ -26,7 +27,8 @@ LATENT = 4
 class Base:
     """patcher: a ModelPatcher whose weights are this training's own, to be changed. clip, vae: the host's. path: its file.
 
-    channels: its input channels, 4 or 9. order: of 9. prediction: one of `joint.trained.PREDICTIONS`.
+    channels: its input channels, 4 or 9. order: of 9. prediction: one of `joint.trained.PREDICTIONS`. known_by: a text that tells
+    it from others.
     """
 
     patcher: Any
@@ -36,6 +38,7 @@ class Base:
     channels: int
     order: str | None
     prediction: str
+    known_by: str = ""
 
     @property
     def unet(self) -> torch.nn.Module:
@@ -94,7 +97,15 @@ def base_of(patcher, clip, vae, path: Path) -> Base:
         )
     own = said.KINDS[patcher.model.model_type]
     prediction = known.prediction if known is not None and known.prediction else own
-    return Base(patcher, clip, vae, path, channels, order, prediction)
+    return Base(patcher, clip, vae, path, channels, order, prediction, _known_by(patcher, path))
+
+
+def _known_by(patcher, path: Path) -> str:
+    """The file's name and size; of a model that came without one, a hash of its first and last weights."""
+    if path.is_file():
+        return f"{path.name} ({path.stat().st_size} bytes)"
+    network = patcher.model.diffusion_model
+    return f"weights {name_of((network.input_blocks[0][0].weight, *network.out[-1].parameters()))[:16]}"
 
 
 def widened(weight: torch.Tensor, order: str | None) -> torch.Tensor:

@@ -49,8 +49,7 @@ class Batches:
                 return self.encoder.together(self.waiting.pop(shape))
 
     def _choices(self) -> dict[str, str]:
-        path = self.encoder.base.path
-        return {"checkpoint": f"{path.name} ({path.stat().st_size} bytes)", **self.settings.lasting}
+        return {"checkpoint": self.encoder.base.known_by, **self.settings.lasting}
 
     def _drawn(self, one: PictureSet) -> PictureSet:
         """Some of a set's pictures, in any order, as many as are drawn."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from ...data import buckets
 from ...data.examples import PictureSet
-from ...host import weights
 from ...joint import prompts
+from ..cache import Cache, fingerprint
 from ..settings import Settings
 from .base import NAME, Base
 from .step import Sets
@@ -40,10 +36,11 @@ class Encoded:
 
 
 class Encoder:
-    """The base's VAE and text encoder. folder: where latents and states are kept from one run to the next; None keeps none."""
+    """The base's VAE and text encoder. cache: where latents and states are kept from one run to the next; None keeps none."""
 
-    def __init__(self, base: Base, settings: Settings, folder: Path | None = None):
-        self.base, self.folder = base, folder
+    def __init__(self, base: Base, settings: Settings, cache: Cache | None = None):
+        self.base, self.cache = base, cache
+        self._makers: dict[str, tuple] = {}
         self.states = lru_cache(TEXTS)(self._states)
         side, factor = settings.side, base.vae.spacial_compression_encode()
         step = AT_ONCE * factor if settings.buckets else factor
@@ -59,13 +56,10 @@ class Encoder:
         size = buckets.nearest([picture.size for picture in one.pictures], self.sizes)
         cuts = [buckets.cut(picture, size) for picture in one.pictures]
         pixels = [_pixels(cut.picture) for cut in cuts]
-        if self.folder is None:
+        if self.cache is None:
             latents = self._latents(torch.stack(pixels))["latents"]
         else:
-            made = [
-                self._kept("latent", repr(x.shape).encode() + x.numpy().tobytes(), partial(self._latents, x[None]))
-                for x in pixels
-            ]
+            made = [self._kept("latent", x, partial(self._latents, x[None])) for x in pixels]
             latents = torch.cat([each["latents"] for each in made])
         if not latents.isfinite().all():
             raise ValueError(
@@ -112,25 +106,25 @@ class Encoder:
                 found = {"states": states[:, : MOST_CHUNKS * 77], "pooled": more.get("pooled_output")}
                 return {name: value.float().cpu().clone() for name, value in found.items() if value is not None}
 
-        return self._kept("text", text.encode(), made)
+        return self._kept("text", text, made)
 
-    def _kept(self, kind: str, what: bytes, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """What ``make`` gives, from disk where it was made of the same before."""
-        if self.folder is None:
-            return make()
-        digest = hashlib.sha256(repr((kind, weights.stamps(self.base.path))).encode() + what).hexdigest()
-        path = self.folder / kind / digest[:2] / f"{digest}.safetensors"
-        if path.is_file():
-            try:
-                return load_file(path)
-            except Exception:  # cut short by a full disk
-                path.unlink()
-        found = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        save_file({name: value.contiguous() for name, value in found.items()}, part)
-        os.replace(part, path)
-        return found
+    def _kept(self, kind: str, what: object, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """What ``make`` gives, from disk where it was made of the same by the same before."""
+        return make() if self.cache is None else self.cache.get((kind, self._by(kind), what), make)
+
+    def _by(self, kind: str) -> tuple:
+        """What makes latents or states: its weights, and how the host was told to use them."""
+        if kind not in self._makers:
+            base = self.base
+            network = base.vae.first_stage_model if kind == "latent" else base.clip.cond_stage_model
+            if kind == "latent":
+                form = base.patcher.model.latent_format
+                ways: tuple = (type(form).__name__, float(form.scale_factor), str(getattr(base.vae, "vae_dtype", "")))
+            else:
+                patcher = base.clip.patcher
+                ways = (base.clip.layer_idx, str(patcher.patches_uuid) if patcher.patches else "")
+            self._makers[kind] = (fingerprint(network), *ways)
+        return self._makers[kind]
 
 
 def _pixels(picture) -> torch.Tensor:

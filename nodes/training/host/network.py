@@ -77,7 +77,7 @@ class Network(torch.nn.Module):
             torch.manual_seed(self.settings.seed)
             for name, layer in linear_layers(unet):
                 factors = kind.create_train(
-                    layer.weight, rank=self.settings.rank, alpha=self.settings.rank * self.settings.strength
+                    torch.empty(layer.weight.shape), rank=self.settings.rank, alpha=self.settings.rank * self.settings.strength
                 )
                 factors = factors.float()
                 for key, weight in factors.named_parameters():

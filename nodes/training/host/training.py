@@ -11,9 +11,10 @@ import comfy.model_management
 import torch
 
 from .. import processes as running
+from ..cache import Cache
 from ..loop import Loop, say
 from ..settings import Settings
-from . import files
+from . import files, memory
 from .base import Base
 from .batches import Batches, Stream
 from .encoding import Encoder
@@ -40,14 +41,17 @@ def train(
     """Train ``base``, which is changed, on an endless ``source``, and write the running average of what is trained to ``output``.
 
     folder: of the state of the run, `<output's name>.pt`: started again with the same choices, it goes on from there. progress:
-    gets the log, see `Loop`. stop: asked before each round; where it says so, training ends, and what there is is written. cache:
-    a folder for latents and texts. watchers: called after each so many steps. write: a network after so many steps, to a path.
-    Returns the network, with what was written.
+    gets the log, see `Loop`. stop: asked before each round; where it says so, training ends, and what there is is written; so it
+    does where the host was told to stop, whose exception then goes on its way. cache: a folder for latents and texts. watchers:
+    called after each so many steps. write: a network after so many steps, to a path.
+    Returns the network, with what was written. Raises ValueError before the first step where memory will not do.
     """
     processes = processes or running.launched()
     with _training():
+        memory.check_before(base, settings, processes.device)
         network = Network(base, settings)
-        batches = Batches(source, Encoder(base, settings, cache), settings, processes.seed(settings.seed))
+        encoder = Encoder(base, settings, Cache(cache) if cache else None)
+        batches = Batches(source, encoder, settings, processes.seed(settings.seed))
         kept, nets, chosen = {"batches": batches}, {"network": network}, settings
         loop = Loop(
             folder, output.stem, nets, chosen.rate, chosen.steps, chosen.seed, chosen.every, chosen.decay, warm_up=chosen.warm_up,
@@ -55,23 +59,34 @@ def train(
         )  # fmt: skip
         for every, watcher in watchers:
             loop.watch(every, partial(watcher, network))
-        schedule = base.schedule
-        for _ in loop:
-            if stop():
-                loop.save()
-                break
-            outcome = step(network, next(batches), schedule, loop.generator, processes.autocast)
-            missing = outcome.missing > 0
-            figures = {"loss": outcome.loss.item()}
-            if settings.references and missing.any():
-                figures["missing"] = outcome.rows[missing].mean().item()
-            loop.learn(outcome.loss, figures)
+        interrupted = None
+        try:
+            _rounds(loop, network, batches, stop)
+        except comfy.model_management.InterruptProcessingException as problem:  # any layer of the host may raise it
+            interrupted = problem
+            loop.save()
         if loop.average:
             network.load_state_dict(loop.average["network"])
         if processes.rank == 0:
             write(network, output, loop.done)
         processes.wait()
+    if interrupted:
+        raise interrupted
     return network
+
+
+def _rounds(loop: Loop, network: Network, batches: Batches, stop: Callable[[], bool]) -> None:
+    schedule = network.base.schedule
+    for _ in loop:
+        if stop():
+            loop.save()
+            return
+        outcome = step(network, next(batches), schedule, loop.generator, loop.processes.autocast)
+        missing = outcome.missing > 0
+        figures = {"loss": outcome.loss.item()}
+        if network.settings.references and missing.any():
+            figures["missing"] = outcome.rows[missing].mean().item()
+        loop.learn(outcome.loss, figures)
 
 
 @contextmanager

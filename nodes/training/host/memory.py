@@ -1,0 +1,132 @@
+"""What a training takes of a GPU, counted before it begins on a model of the same shape that holds no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.model_management
+import comfy.ops
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ...joint import settings as joint
+from ...joint import trained
+from .. import memory
+from ..settings import Settings
+from .base import LATENT, NAME, Base
+from .network import Network
+from .step import Sets, step
+
+FACTOR = 8
+"""Pixels of a latent's side, of Stable Diffusion's VAEs."""
+TOKENS = 77
+SMALL = 50_000_000
+
+
+def _as_on_gpu(unet: torch.nn.Module) -> None:
+    """Norms in single precision, as mixed precision has them on a GPU. Fake tensors stand on the CPU, which has them in half."""
+    for layer in unet.modules():
+        if isinstance(layer, (torch.nn.GroupNorm, torch.nn.LayerNorm)):
+            layer.forward = partial(_norm, layer)  # type: ignore[method-assign]
+
+
+def _norm(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    weight, bias = (None if given is None else given.float() for given in (layer.weight, layer.bias))
+    if isinstance(layer, torch.nn.GroupNorm):
+        return F.group_norm(x.float(), layer.num_groups, weight, bias, layer.eps)
+    return F.layer_norm(x.float(), layer.normalized_shape, weight, bias, layer.eps)
+
+
+def estimate(config: Mapping[str, Any], settings: Settings, dtype: torch.dtype, factor: int = FACTOR) -> memory.Estimate:
+    """Of a UNet with the host's ``config``, whose weights are kept in ``dtype``. factor: pixels of a latent's side.
+
+    A step is the one that is trained, with its gradient, of the largest sets that are met. Nothing of the model is needed, and
+    nothing of its size is held.
+    """
+    channels = config["in_channels"]
+    given = {name: value for name, value in config.items() if name not in ("dtype", "device")}
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng([]):
+        unet = UNetModel(**given, dtype=dtype, device="meta", operations=comfy.ops.disable_weight_init)
+        described = SimpleNamespace(diffusion_model=unet, model_config=SimpleNamespace(unet_config=dict(config)))
+        order = None if channels == LATENT else joint.CHANNEL_ORDERS[0]
+        base = Base(SimpleNamespace(model=described), None, None, Path("model"), channels, order, trained.EPS)
+        network = Network(base, settings)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return _counted(config, network, unet, factor)
+
+
+def _counted(config: Mapping[str, Any], network: Network, unet: torch.nn.Module, factor: int) -> memory.Estimate:
+    """Of a network without numbers, in the mode that gives its tensors shapes alone."""
+    settings = network.settings
+    _stand_in((unet, network))
+    _as_on_gpu(unet)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    weights = {id(w): w.nbytes for part in (unet, network) for w in (*part.parameters(), *part.buffers())}
+    for parameter in parameters:
+        weights.pop(id(parameter))
+    states = memory.of_trained(parameters, bool(settings.decay), settings.optimiser == "adamw8bit")
+    sets, schedule, generator = _sets(config, settings, factor), torch.linspace(0.99, 0.01, 1000), torch.Generator()
+
+    def forward() -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return step(network, sets, schedule, generator).loss
+
+    return memory.Estimate(sum(weights.values()), states, memory.counted(forward, parameters, "cpu"))
+
+
+def _stand_in(parts: tuple[torch.nn.Module, ...]) -> None:
+    """Put tensors of the mode that is on in the place of a model's weights, shared where those are."""
+    made: dict[int, torch.Tensor] = {}
+    for module in (module for part in parts for module in part.modules()):
+        for name, weight in module._parameters.items():
+            if weight is not None and id(weight) not in made:
+                made[id(weight)] = torch.nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype), weight.requires_grad)
+                made[id(made[id(weight)])] = made[id(weight)]
+            if weight is not None:
+                module._parameters[name] = made[id(weight)]
+        for name, weight in module._buffers.items():
+            if weight is not None:
+                module._buffers[name] = made.setdefault(id(weight), torch.empty(weight.shape, dtype=weight.dtype))
+
+
+def _sets(config: Mapping[str, Any], settings: Settings, factor: int) -> Sets:
+    """A batch of the largest sets that are met."""
+    pictures = max(settings.set_sizes)
+    rows, side = settings.sets(pictures) * pictures, settings.side // factor
+    width = config["context_dim"]
+    wide = (width[0] if isinstance(width, (list, tuple)) else width) or 768
+    extra = config.get("adm_in_channels")
+    y = torch.zeros(rows, extra) if extra else None
+    return Sets(
+        torch.zeros(rows, LATENT, side, side), torch.zeros(rows, TOKENS, wide), torch.zeros(1, TOKENS, wide), pictures, y, y
+    )
+
+
+def check_before(base: Base, settings: Settings, device: torch.device) -> None:
+    """As `check`, of training a ``base``. One of fewer than SMALL weights is let through:
+    to count would take longer than a step."""
+    config, weights = base.patcher.model.model_config.unet_config, list(base.unet.parameters())
+    if sum(weight.numel() for weight in weights) < SMALL:
+        return
+    found = estimate(config, settings, weights[0].dtype, base.vae.spacial_compression_encode())
+    check(found, device, found.weights if device.type == "cpu" else 0)
+
+
+def check(found: memory.Estimate, device: torch.device, loaded: int = 0) -> None:
+    """Make room for a training on ``device``. Raises ValueError where there will not be enough. loaded: bytes that are there."""
+    needed = found.whole - loaded
+    if device.type != "cpu":
+        comfy.model_management.free_memory(needed, device)
+    free = comfy.model_management.get_free_memory(device)
+    if free < needed:
+        raise ValueError(
+            f"{NAME}: about {found.whole / 2**30:.1f} GiB are needed ({found.text()}; counted before the start), but of {device} "
+            f"{(free + loaded) / 2**30:.1f} GiB can be had. Save memory by computing activations again, train smaller pictures "
+            "or fewer at a time, a LoRA of a lower rank in place of all weights, or adamw8bit."
+        )
