@@ -18,8 +18,10 @@ const COLOURS = {
   IDENTITY_FACE_ANALYSIS: "#ce6b7b",
   IDENTITY_FACE_EMBEDS: "#d9646b",
   SCENE_TOOLS: "#5a8dc0",
+  SCORE_MODELS: "#a4862f",
   SUBJECTS: "#4f8fd9",
   SUBJECT_ADAPTER: "#8a84c4",
+  SUBJECT_SCORES: "#b8794b",
 };
 
 /** Give `map` our colours. A theme that names a colour of its own keeps it; one that blanks what it does not know does not. */

@@ -43,6 +43,8 @@ from .joint.nodes import (
     SaveSubject,
     ShowCorrespondence,
 )
+from .metrics.host import files as score_files
+from .metrics.nodes import BestOf, LoadScoreModels, NearestReferences, ScoreSubject
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 from .subject.host import files as subject_adapter_files
 from .subject.nodes import ApplySubjects, LoadSubjectAdapter, SubjectNode, SubjectPrompt
@@ -66,6 +68,7 @@ IDENTITY = (LoadInstantID, LoadFaceAnalysis, IdentityFromPictures, FaceKeypoints
 SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene, LoadDemoTools)
 SUBJECTS = (LoadSubjectAdapter, SubjectNode, SubjectPrompt, ApplySubjects)
 TRAINING = (TrainJointModel,)
+SCORES = (LoadScoreModels, ScoreSubject, BestOf, NearestReferences)
 FILES = (CheckFiles,)
 REPLACING = (
     instantid.ApplyInstantID,
@@ -74,7 +77,7 @@ REPLACING = (
     instantid.InstantIDPatchAttention,
     instantid.InstantIDApplyControlNet,
 )
-NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *TRAINING, *FILES, *REPLACING)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *TRAINING, *SCORES, *FILES, *REPLACING)
 
 
 class SameSubjectExtension(ComfyExtension):
@@ -85,6 +88,7 @@ class SameSubjectExtension(ComfyExtension):
         concept_files.register()
         subject_files.register()
         subject_adapter_files.register()
+        score_files.register()
         routes.register()
         try:
             await replacing.register(instantid.replacements())

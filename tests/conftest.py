@@ -70,14 +70,15 @@ def live():
     """A running server with this pack, reference pictures in its input folder and models to load.
 
     Models in `models/jedi_demo`: `tiny.safetensors` (random weights, 9 channels) and three that
-    must be refused. Pictures: `red.png`, `green.png` (of different sizes). A subject: `toy.safetensors`.
+    must be refused. In `models/scores` a tiny CLIP and DINO. Pictures: `red.png`, `green.png` (of different sizes). A subject:
+    `toy.safetensors`.
     """
     from PIL import Image
     from same_subject.dev import host as hosts
     from same_subject.dev import server
     from same_subject.tests.hostile import watching
     from same_subject.tests.server import checkpoints
-    from same_subject.tests.tiny import models, subjects
+    from same_subject.tests.tiny import models, score_models, subjects
 
     host = hosts.Host(Path(COMFYUI_PATH), Path(sys.executable), hosts.cache_folder() in Path(COMFYUI_PATH).parents)
     tools = watching.variables(host, os.environ.get("PYTHONPATH", ""))  # optional packages of the nodes; and who watches it
@@ -89,6 +90,7 @@ def live():
         (folder / "truncated.safetensors").write_bytes(tiny[: len(tiny) // 2])
         (folder / "garbage.safetensors").write_bytes(b"<html>404: Not Found</html>")
         subjects.save(running.base / "models" / "subjects" / "toy.safetensors")
+        score_models.save(running.base / "models" / "scores")
         for name, size in {"red": (64, 64), "green": (48, 80)}.items():
             Image.new("RGB", size, name).save(running.base / f"{name}.png")
             running.client.upload(running.base / f"{name}.png")

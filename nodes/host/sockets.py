@@ -36,3 +36,7 @@ SubjectAdapter = io.Custom("SUBJECT_ADAPTER")
 """`subject.host.loading.SubjectAdapter`."""
 Subjects = io.Custom("SUBJECTS")
 """`subject.chain.Subjects`."""
+ScoreModels = io.Custom("SCORE_MODELS")
+"""`metrics.host.encoders.ScoreModels`."""
+Scores = io.Custom("SUBJECT_SCORES")
+"""tuple of `metrics.similarity.Scores`, one a picture."""

@@ -16,7 +16,7 @@ PUBLISHED = (
     r"https://dl\.fbaipublicfiles\.com/segment_anything/"
 )
 FOLDERS = {
-    *("models/checkpoints", "models/diffusion_models", "models/grounding-dino", "models/sams"),
+    *("models/checkpoints", "models/diffusion_models", "models/grounding-dino", "models/scores", "models/sams"),
     *("models/instantid", "models/controlnet", "models/clip_vision", "models/insightface/models/antelopev2"),
 }
 

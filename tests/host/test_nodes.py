@@ -23,6 +23,7 @@ from same_subject.nodes.joint.host import sets as joint_sets
 from same_subject.nodes.joint.host import subject_files
 from same_subject.nodes.joint.nodes import ApplyJeDi, JeDiOptions, JointSetNode, PickPictures, ReferencePictures
 from same_subject.nodes.joint.references import Reference
+from same_subject.nodes.metrics.host import files as score_files
 from same_subject.nodes.subject.host import files as subject_adapter_files
 from same_subject.nodes.subject.nodes import SubjectNode
 from same_subject.tests.server import graphs
@@ -52,6 +53,7 @@ def extension(demo):
     identity_files.register()
     subject_files.register()
     subject_adapter_files.register()
+    score_files.register()
     return asyncio.run(same_subject.comfy_entrypoint())
 
 
@@ -107,6 +109,10 @@ def test_the_pack_lists_its_nodes(extension):
         "SubjectPrompt",
         "SubjectApply",
         "TrainJointModel",
+        "ScoreModelsLoader",
+        "ScoreSubject",
+        "ScoreBestOf",
+        "NearestReferences",
         "CheckFiles",
         "IdentityApplyInstantID",
         "IdentityApplyInstantIDAdvanced",
@@ -119,7 +125,15 @@ def test_the_pack_lists_its_nodes(extension):
 def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extension):
     for name, schema in schemas(extension).items():
         root, *flow = schema.category.split("/")
-        assert root == "Same Subject" and flow in (["JeDi"], ["Concepts"], ["Identity"], ["Subjects"], ["Training"], []), name
+        assert root == "Same Subject" and flow in (
+            ["JeDi"],
+            ["Concepts"],
+            ["Identity"],
+            ["Subjects"],
+            ["Training"],
+            ["Scores"],
+            [],
+        ), name
         assert schema.description and schema.display_name, name
         assert len(schema.search_aliases) >= 3 or schema.is_deprecated, name
         for item in (*schema.inputs, *schema.outputs):

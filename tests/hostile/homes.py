@@ -193,6 +193,30 @@ def subjects():
     return graph | sampled(link("apply"), link("prompt"), link("prompt", 1), link("empty"), link("model", 2))
 
 
+def scores():
+    """Two pictures scored against a reference, the better one kept, and the nearer one made a reference."""
+    graph = {
+        "model": node("JediDemoLoader", file=MODEL),
+        "networks": node("ScoreModelsLoader", clip="clip-vit-base-patch32", dino="dino-vits16"),
+        "photo": node("LoadImage", image=PICTURE),
+        "both": node("RepeatImageBatch", image=link("photo"), amount=2),
+        "white": node("SolidMask", value=1.0, width=64, height=64),
+        "nearest": node(
+            "NearestReferences", models=link("networks"), folder="none", prompt="a ball", count=1, diversity=0.0,
+            image=link("both"),
+        ),
+        "score": node(
+            "ScoreSubject", models=link("networks"), image=link("both"), references=link("nearest"), prompt="a ball",
+            masks=link("white"),
+        ),
+        "best": node(
+            "ScoreBestOf", image=link("both"), scores=link("score", 5), keep=1, clip_t=1.0, clip_i=0.0, mclip_i=0.0, dino=1.0,
+            mdino=0.0,
+        ),
+    }  # fmt: skip
+    return graph | seen("kept", link("best"), link("model", 2))
+
+
 def upstream(graph, *ends):
     """The part of a graph that the nodes ``ends`` need."""
     wanted, todo = set(), list(ends)
@@ -213,7 +237,7 @@ def all_homes(described, ours):
 
     The graph has the one output, of those that the node leads to, that needs the fewest nodes.
     """
-    drawn = (joint(), scene(), composed(), subjects())
+    drawn = (joint(), scene(), composed(), subjects(), scores())
     homes = {}
     for kind in ours:
         found = None

@@ -24,7 +24,8 @@ IDENTITY = [
 ]
 SCENE = ["SceneToolsLoader", "SceneConcept", "SceneCompose", "ConceptBranch", "ConceptScene", "DemoToolsLoader"]
 SUBJECTS = ["SubjectAdapterLoader", "SubjectPicture", "SubjectPrompt", "SubjectApply"]
-NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, "TrainJointModel", "CheckFiles"]
+SCORES = ["ScoreModelsLoader", "ScoreSubject", "ScoreBestOf", "NearestReferences"]
+NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, "TrainJointModel", *SCORES, "CheckFiles"]
 REPLACING = [
     *("IdentityApplyInstantID", "IdentityApplyInstantIDAdvanced", "IdentityInstantIDAttention"),
     *("IdentityInstantIDControlNet", "IdentityInstantIDKeypoints"),

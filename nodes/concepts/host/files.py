@@ -9,14 +9,12 @@ from pathlib import Path
 import folder_paths
 import torch
 
-from ...host import catalogue, model_files, weights
+from ...host import catalogue, model_files, published, weights
 
 DETECTORS, SEGMENTERS = "grounding-dino", "sams"
 OTHER_FOLDERS = {DETECTORS: ("groundingdino",), SEGMENTERS: ()}
 """Folders under other names that people already have their files in."""
 DETECTOR_EXTENSIONS = {".pth", ".json", ".safetensors", ".bin", ".txt"}
-MOST_TEXT = 2**20
-"""Bytes of a configuration that are read."""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LOADERS = {DETECTORS: "Load Grounding DINO", SEGMENTERS: "Load Segment Anything"}
 
@@ -120,6 +118,6 @@ def _may_be_detector(name: str) -> bool:
     path = folder_paths.get_full_path(DETECTORS, name)
     try:
         with open(path, encoding="utf-8") as file:
-            return json.loads(file.read(MOST_TEXT)).get("model_type") == "grounding-dino"
+            return json.loads(file.read(published.MOST_TEXT)).get("model_type") == "grounding-dino"
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return True

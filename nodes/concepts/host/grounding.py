@@ -6,7 +6,6 @@ the published folders, and transformers loads those whatever it calls them in me
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import comfy.utils
 import torch
 import torch.nn.functional as F
 
-from ...host import model_files
+from ...host import model_files, published
 from .. import grounding_config, grounding_keys, phrases
 from . import files
 
@@ -129,26 +128,12 @@ def build(name: str, config: dict, state: dict[str, torch.Tensor]) -> torch.nn.M
     state = {key: value for key, value in state.items() if not key.endswith(COMPUTED)}
     try:
         wanted = GroundingDinoConfig.from_dict(grounding_config.sizes(config))
-        with torch.device("meta"):
-            needed = sum(weight.numel() for weight in GroundingDinoForObjectDetection(wanted).parameters())
-        given = sum(weight.numel() for weight in state.values())
-        if needed > given:
-            raise ValueError(f"its weights do not fit its configuration: that needs {needed} numbers, but there are {given}")
-        loaded: Any = GroundingDinoForObjectDetection.from_pretrained(
-            None, config=wanted, state_dict=state, dtype=torch.float32, local_files_only=True,
-            ignore_mismatched_sizes=True, output_loading_info=True,
-        )  # fmt: skip
-        network, report = loaded
+        return published.network(GroundingDinoForObjectDetection, wanted, state)
     except Exception as problem:
         said = model_files.first_line(problem)
-        raise ValueError(f"{NODE}: {name} cannot be used: {said}. Download it again.") from problem
-    wrong = [str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in report[kind]]
-    if wrong:
         raise ValueError(
-            f"{NODE}: {name} cannot be used: {len(wrong)} of its weights do not fit its configuration, for example "
-            f"`{sorted(wrong)[0]}`. Download it again, all files of one model into one folder."
-        )
-    return network.eval().requires_grad_(False)
+            f"{NODE}: {name} cannot be used: {said}. Download it again, all files of one model into one folder."
+        ) from problem
 
 
 def load_tokenizer(path: Path):
@@ -189,11 +174,6 @@ def _read_sides(path: Path) -> tuple[int, int]:
 
 def _read_json(path: Path) -> dict:
     try:
-        if path.stat().st_size > files.MOST_TEXT:
-            raise ValueError(f"it has {path.stat().st_size} bytes, but at most {files.MOST_TEXT} are read")
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(said, dict):
-            raise ValueError("it holds no object")
-        return said
-    except (ValueError, RecursionError) as problem:
-        raise ValueError(f"{NODE}: {path} cannot be read: {problem}. Download it again.") from problem
+        return published.read_json(path)
+    except ValueError as problem:
+        raise ValueError(f"{NODE}: {problem}. Download it again.") from problem

@@ -10,10 +10,12 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ...concepts.host import files as concept_files
+from ...metrics.host import files as score_files
 from ..wanted import Need
 
 INSTEAD = {
     concept_files.WEIGHTS[0]: concept_files.WEIGHTS[1:],
+    score_files.WEIGHTS[1]: score_files.WEIGHTS[:1],
     "tokenizer.json": ("vocab.txt",),
 }
 """For a part of a published folder those that do as well."""
