@@ -1,0 +1,84 @@
+"""The pictures that are not there yet, made by one or many ComfyUI servers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ...dev import client
+from ...dev.setup.errors import SetupError
+from .. import servers
+from . import graphs
+from .plan import Case
+
+
+def make(
+    cases: Sequence[Case], settings: graphs.Settings, folder: Path, urls: Sequence[str], ray: str | None = None,
+    say: Callable[[str], object] = print,
+) -> list[str]:  # fmt: skip
+    """Make what ``folder`` has not of the cases' pictures, each whole or not at all; returns what failed, a line each.
+
+    Raises SetupError where no server is there, or none can run the graph.
+    """
+    left = [case for case in cases if not (folder / f"{case.name}.png").is_file()]
+    say(f"{len(cases) - len(left)} of {len(cases)} pictures are there, {len(left)} are to be made.")
+    if not left:
+        return []
+    uploaded = upload(left, urls, say)
+
+    def items() -> Iterator[tuple[str, client.Graph]]:
+        return ((case.name, graphs.of(case, settings, uploaded)) for case in left)
+
+    pool, failed = servers.Pool(urls, ray, say), []
+    for done in pool.run(items()):
+        pictures = done.files.get(graphs.PICTURE, [])
+        if done.failure or len(pictures) != 1:
+            failed.append(f"{done.name}: {done.failure or f'{len(pictures)} pictures came back in place of one'}")
+            continue
+        save(folder / f"{done.name}.png", pictures[0])
+    say(pool.report())
+    return failed
+
+
+def upload(cases: Sequence[Case], urls: Sequence[str], say: Callable[[str], object] = print) -> dict[str, str]:
+    """Give every server the inputs of the cases; returns what they know them by, by their paths here.
+
+    Names tell contents, so that servers which two runs share mix nothing up. A server that is away gets nothing.
+    """
+    paths = {
+        str(one.pictures[place])
+        for case in cases
+        for one, inputs in zip(case.subjects, case.inputs, strict=True)
+        for place in inputs
+    }
+    names = {path: f"dreambench_{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]}{Path(path).suffix}" for path in paths}
+    reached, away = 0, ""
+    for url in dict.fromkeys(urls):
+        try:
+            for path, name in names.items():
+                client.Client(url).upload(path, name)
+            reached += 1
+        except (client.ServerError, OSError) as problem:
+            away = f"{url}: {problem}"
+            say(f"{away}. It gets no work that needs pictures.")
+    if not reached:
+        raise SetupError(f"dreambench: no server takes pictures. {away}. Start one, or leave --servers out for one of its own.")
+    return names
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a picture whole. Raises SetupError for what is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+    except OSError as problem:
+        raise SetupError(f"dreambench: a server sent no picture for {path.name}: {problem}. See its log.") from problem
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    os.replace(part, path)

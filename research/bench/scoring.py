@@ -1,0 +1,157 @@
+"""The scores of pictures that a protocol asked for, kept in a file so that none is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from ...dev.setup.errors import SetupError
+from ...nodes.concepts import choosing, detection, phrases
+from ...nodes.concepts.host import finding, grounding, segmenting
+from ...nodes.data import pictures as reading
+from ...nodes.demo.host import tools
+from ...nodes.joint.references import BACKGROUNDS
+from ...nodes.metrics import preprocessing, similarity
+from ...nodes.metrics.host import scoring
+from ...nodes.metrics.host.encoders import Clip, Encoder, ScoreModels
+from ...nodes.metrics.similarity import Scores
+from .plan import Case, Subject
+
+WHITE = "white"
+"""What stands in place of backgrounds in MCLIP-I and MDINO."""
+RULE = choosing.Rule(missing=choosing.EMPTY)
+DEMO = ".safetensors"
+"""What a file of the demo's tools ends with."""
+
+
+class Cutter:
+    """Finds a subject by its class and cuts it out, as the paper does: Grounding DINO, then Segment Anything."""
+
+    def __init__(self, detector: Path, segmenter: Path | None):
+        try:
+            if detector.is_file() and detector.suffix == DEMO:
+                from ..labels.worker import ToyMasks
+
+                self.detector = tools.load(detector)[1]
+                self.segmenter = ToyMasks(self.detector.finder)
+            else:
+                self.detector = grounding.load(detector)
+                self.segmenter = segmenting.load(segmenter)
+        except (ValueError, RuntimeError, OSError) as problem:
+            raise SetupError(f"dreambench: {problem}") from problem
+
+    def __call__(self, picture: torch.Tensor, word: str) -> torch.Tensor | None:
+        """Where the ``word``'s best instance is on a picture [H, W, 3]: a mask [H, W]; None where there is none."""
+        found = finding.find(self.detector, picture[None], phrases.split(word)[:1], RULE, detection.Thresholds())
+        if found.chosen[0][0] is None:
+            return None
+        [masks] = self.segmenter.masks(found.pictures, found.chosen)
+        return masks[0] if masks[0].any() else None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Embeddings of pictures by network: of whole ones, and of those that were cut out. rows: which those are."""
+
+    whole: dict[str, torch.Tensor]
+    masked: dict[str, torch.Tensor]
+    rows: tuple[int, ...]
+
+
+class Judge:
+    """models: CLIP, DINO or both. cut: a `Cutter`; None leaves masked scores out. inputs_only: compare with the inputs alone."""
+
+    def __init__(self, models: ScoreModels, cut: Callable | None, inputs_only: bool = False):
+        self.encoders: dict[str, Encoder] = {n: e for n, e in (("clip", models.clip), ("dino", models.dino)) if e is not None}
+        self.clip: Clip | None = models.clip
+        self.cut, self.inputs_only = cut, inputs_only
+        self.real: dict[str, Seen] = {}
+        self.texts: dict[str, torch.Tensor] = {}
+
+    def id(self, cut_with: Sequence[str]) -> str:
+        """Names what scores depend on, for the file that keeps them."""
+        told = [[(name, one.name, one.stamp) for name, one in self.encoders.items()], self.inputs_only, WHITE, *cut_with]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+    def __call__(self, case: Case, picture: torch.Tensor) -> Scores:
+        """The scores of a picture [H, W, 3] of a case: with two subjects the mean of both, as Subject-Diffusion's table 2."""
+        whole = self._whole([picture])
+        each = [self._of(one, inputs, picture, whole) for one, inputs in zip(case.subjects, case.inputs, strict=True)]
+        mean = asdict(similarity.mean(each))
+        if self.cut and any(one.mdino is None and one.mclip_i is None for one in each):
+            mean["mclip_i"] = mean["mdino"] = None  # a picture with one of two subjects says nothing of both
+        if self.clip:
+            if case.prompt not in self.texts:
+                self.texts[case.prompt] = self.clip.texts([case.prompt])[0]
+            mean["clip_t"] = float(similarity.to_own_text(whole["clip"], self.texts[case.prompt]))
+        return Scores(**mean)
+
+    def _of(self, subject: Subject, inputs: Sequence[int], picture: torch.Tensor, whole: dict[str, torch.Tensor]) -> Scores:
+        if subject.name not in self.real:
+            shown = [opened(path) for path in subject.pictures]
+            self.real[subject.name] = self._see(shown, subject.word, self._whole(shown))
+        real, made = self.real[subject.name], self._see([picture], subject.word, whole)
+        wanted = list(inputs) if self.inputs_only else list(range(len(subject.pictures)))
+        found = {}
+        for name, title, masked in (("clip", "clip_i", "mclip_i"), ("dino", "dino", "mdino")):
+            if name not in self.encoders:
+                continue
+            found[title] = float(similarity.pairwise(made.whole[name], real.whole[name][wanted]))
+            rows = [row for row, place in enumerate(real.rows) if place in wanted]
+            if made.rows and rows:
+                found[masked] = float(similarity.pairwise(made.masked[name], real.masked[name][rows]))
+        return Scores(**found)
+
+    def _see(self, pictures: list[torch.Tensor], word: str, whole: dict[str, torch.Tensor]) -> Seen:
+        masks = [self.cut(picture, word) if self.cut else None for picture in pictures]
+        rows = tuple(place for place, mask in enumerate(masks) if mask is not None)
+        alone = [scoring.on_colour(pictures[place], masks[place], BACKGROUNDS[WHITE]) for place in rows]
+        masked = {name: one.pictures(alone, len(alone)) for name, one in self.encoders.items()} if rows else {}
+        return Seen(whole, masked, rows)
+
+    def _whole(self, pictures: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: one.pictures(map(preprocessing.as_picture, pictures), len(pictures)) for name, one in self.encoders.items()}
+
+
+class FaceJudge:
+    """Subject-Diffusion's table 4: likeness of the largest faces. A picture without a face has 0, as one that shows nobody.
+
+    analysis: what has `faces(picture)`. The published figures are FaceNet's; those of another recogniser do not compare.
+    """
+
+    def __init__(self, analysis, clip: Clip | None):
+        self.analysis, self.clip = analysis, clip
+        self.known: dict[Path, torch.Tensor | None] = {}
+
+    def __call__(self, case: Case, picture: torch.Tensor) -> dict:
+        """identity: the mean over the inputs. face: whether the picture shows one. clip_t: None without CLIP."""
+        mine = self._face(picture)
+        given = [case.subjects[0].pictures[place] for place in case.inputs[0]]
+        for path in given:
+            if path not in self.known:
+                self.known[path] = self._face(opened(path))
+            if self.known[path] is None:
+                raise SetupError(f"dreambench: no face was found in {path}, but one is needed to compare with. Take it out.")
+        every = [0.0 if mine is None else float(self.known[path] @ mine) for path in given]
+        said = {"identity": sum(every) / len(every), "face": mine is not None, "clip_t": None}
+        if self.clip:
+            seen = self.clip.pictures([preprocessing.as_picture(picture)], 1)
+            said["clip_t"] = float(similarity.to_own_text(seen, self.clip.texts([case.prompt])[0]))
+        return said
+
+    def _face(self, picture: torch.Tensor) -> torch.Tensor | None:
+        faces = self.analysis.faces(picture)
+        return similarity.unit(max(faces, key=lambda face: face.area).embedding[None].cpu())[0] if faces else None
+
+
+def opened(path: Path) -> torch.Tensor:
+    """A picture file as [H, W, 3]. Raises SetupError with the file."""
+    try:
+        return reading.tensor(reading.decode(path.read_bytes()))
+    except (reading.Damaged, OSError) as problem:
+        raise SetupError(f"dreambench: {path} cannot be used: {problem}. Take it out, or get it again.") from problem
