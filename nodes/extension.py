@@ -48,6 +48,8 @@ from .metrics.nodes import BestOf, LoadScoreModels, NearestReferences, ScoreSubj
 from .scene.nodes import ComposeScene, ConceptBranch, ConceptNode, ConceptScene, LoadSceneTools
 from .subject.host import files as subject_adapter_files
 from .subject.nodes import ApplySubjects, LoadSubjectAdapter, SubjectNode, SubjectPrompt
+from .synthesis.host import captioning
+from .synthesis.nodes import CaptionPictures, GroupInstances, PasteInstances, SaveSets, SetPrompts
 from .training.nodes import TrainJointModel
 
 JEDI = (
@@ -69,6 +71,7 @@ SCENE = (LoadSceneTools, ConceptNode, ComposeScene, ConceptBranch, ConceptScene,
 SUBJECTS = (LoadSubjectAdapter, SubjectNode, SubjectPrompt, ApplySubjects)
 TRAINING = (TrainJointModel,)
 SCORES = (LoadScoreModels, ScoreSubject, BestOf, NearestReferences)
+SYNTHESIS = (SetPrompts, GroupInstances, PasteInstances, CaptionPictures, SaveSets)
 FILES = (CheckFiles,)
 REPLACING = (
     instantid.ApplyInstantID,
@@ -77,7 +80,7 @@ REPLACING = (
     instantid.InstantIDPatchAttention,
     instantid.InstantIDApplyControlNet,
 )
-NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *TRAINING, *SCORES, *FILES, *REPLACING)
+NODES = (*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *SCORES, *TRAINING, *SYNTHESIS, *FILES, *REPLACING)
 
 
 class SameSubjectExtension(ComfyExtension):
@@ -89,6 +92,7 @@ class SameSubjectExtension(ComfyExtension):
         subject_files.register()
         subject_adapter_files.register()
         score_files.register()
+        captioning.register()
         routes.register()
         try:
             await replacing.register(instantid.replacements())

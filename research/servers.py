@@ -92,7 +92,7 @@ class Runner:
         if problem := _problem(entry):
             raise problem
         outputs = entry["outputs"]
-        files = {node: [self.client.picture(one) for one in _named(shown)] for node, shown in outputs.items()}
+        files = {node: [self.client.picture(one) for one in named(shown)] for node, shown in outputs.items()}
         return {"outcome": DONE, "outputs": outputs, "files": {node: each for node, each in files.items() if each}}
 
     def _id(self, name: str, graph: Graph) -> tuple[str, dict | None]:
@@ -119,7 +119,7 @@ def _problem(entry: dict) -> clients.ServerError | None:
     return None if status.get("status_str", "success") == "success" else clients.ServerError("it ended without a word")
 
 
-def _named(shown: dict) -> Iterator[dict]:
+def named(shown: dict) -> Iterator[dict]:
     """The files that a node's outputs name."""
     for listed in shown.values():
         for one in listed if isinstance(listed, list) else ():
@@ -318,11 +318,12 @@ class Pool:
 
 def _next(back: deque[Item], server: Server, servers: Sequence[Server]) -> Item | None:
     """The first item given back that this server has not tried, or that every server has which is not put aside."""
-    for item in back:
-        if server.number not in item.tried or all(other.number in item.tried or other.reason for other in servers):
-            back.remove(item)
-            return item
-    return None
+    fresh = (item for item in back if server.number not in item.tried)
+    again = (item for item in back if all(other.number in item.tried or other.reason for other in servers))
+    item = next(fresh, None) or next(again, None)
+    if item is not None:
+        back.remove(item)
+    return item
 
 
 def _result(one: futures.Future) -> dict:

@@ -136,6 +136,7 @@ class LoadDemoTools(io.ComfyNode):
                 ),
                 io.Image.Output(display_name="pictures", tooltip="Pictures of two toys that ship with the pack, as one batch."),
                 sockets.SceneTools.Output(display_name="tools", tooltip="All of them together, for Compose Scene."),
+                sockets.Segmenter.Output(display_name="segmenter", tooltip="Cuts toys out of their pictures, for Concept Masks."),
             ],
         )
 
@@ -157,4 +158,5 @@ class LoadDemoTools(io.ComfyNode):
     def execute(cls, file) -> io.NodeOutput:
         adapter, finder = demo_tools.load(folders.demo_path(file, demo_tools.NODE))
         tools = SceneTools(detector=finder, adapter=adapter, face_analysis=finder)
-        return io.NodeOutput(adapter, finder, finder, demo_pictures.load(demo_tools.NODE, demo_pictures.TOYS), tools)
+        pictures = demo_pictures.load(demo_tools.NODE, demo_pictures.TOYS)
+        return io.NodeOutput(adapter, finder, finder, pictures, tools, demo_tools.ToyMasks(finder.finder))

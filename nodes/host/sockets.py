@@ -40,3 +40,5 @@ ScoreModels = io.Custom("SCORE_MODELS")
 """`metrics.host.encoders.ScoreModels`."""
 Scores = io.Custom("SUBJECT_SCORES")
 """tuple of `metrics.similarity.Scores`, one a picture."""
+InstanceSets = io.Custom("S3_SETS")
+"""tuple of `synthesis.grouping.InstanceSet`."""

@@ -45,6 +45,10 @@ class LoadSubjectAdapter(io.ComfyNode):
             outputs=[
                 sockets.SubjectAdapter.Output(display_name="adapter", tooltip="For Subject and Subject Prompt."),
                 io.Clip.Output(display_name="clip", tooltip="The text encoder that was trained with the adapter."),
+                io.ClipVision.Output(
+                    display_name="clip_vision",
+                    tooltip="The image encoder that the adapter was trained with.",
+                ),
             ],
         )
 
@@ -65,7 +69,7 @@ class LoadSubjectAdapter(io.ComfyNode):
     @inputs.checked
     def execute(cls, file, clip_vision=None, clip=None) -> io.NodeOutput:
         adapter = loading.load(files.find(file), clip_vision, clip)
-        return io.NodeOutput(adapter, adapter.clip)
+        return io.NodeOutput(adapter, adapter.clip, adapter.image_encoder)
 
 
 class SubjectNode(io.ComfyNode):

@@ -41,13 +41,13 @@ class Journal:
             self.lock.close()
             raise SetupError(f"label: another run is at work in {folder}. Wait for it to end, or give another --output.")
         try:
-            self._check(settings)
+            check_settings(folder, settings, "label")
             for part in (*folder.glob("*" + shards.PART), *self.state.glob("*" + shards.PART)):
                 part.unlink()
-            for line in _lines(self.state / "done.jsonl"):
+            for line in lines(self.state / "done.jsonl", "label"):
                 self._close(line)
             closed = set(self.done)
-            for record in _lines(self.state / "open.jsonl"):
+            for record in lines(self.state / "open.jsonl", "label"):
                 if record["key"] not in closed:
                     self._take(record)
             self.file = open(self.state / "open.jsonl", "ab")  # noqa: SIM115
@@ -117,27 +117,29 @@ class Journal:
             self.written += counted["outcome"] == statistics.KEPT
         self.shards += line["shard"] is not None
 
-    def _check(self, settings: dict) -> None:
-        path, settings = self.state / "settings.json", json.loads(json.dumps(settings))
-        if not path.exists():
-            part = path.with_name(path.name + shards.PART)
-            part.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-            os.replace(part, path)
-            return
-        before = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(name for name in {**before, **settings} if before.get(name) != settings.get(name))
-        if other:
-            raise SetupError(
-                f"label: {self.folder} was begun with other settings ({', '.join(other)}: {before.get(other[0])!r}, now "
-                f"{settings.get(other[0])!r}). Give the same to go on, or another --output."
-            )
+
+def check_settings(folder: Path, settings: dict, speaker: str) -> None:
+    """Keep the settings of a folder's first run in `state/`. Raises SetupError where it was begun with others."""
+    path, settings = folder / "state" / "settings.json", json.loads(json.dumps(settings))
+    if not path.exists():
+        part = path.with_name(path.name + shards.PART)
+        part.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        os.replace(part, path)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    other = sorted(name for name in {**before, **settings} if before.get(name) != settings.get(name))
+    if other:
+        raise SetupError(
+            f"{speaker}: {folder} was begun with other settings ({', '.join(other)}: {before.get(other[0])!r}, now "
+            f"{settings.get(other[0])!r}). Give the same to go on, or another --output."
+        )
 
 
 def _item(record: dict) -> Item:
     return Item(record["key"], record["path"], record["start"], record["length"])
 
 
-def _lines(path: Path) -> list[dict]:
+def lines(path: Path, speaker: str) -> list[dict]:
     """The whole lines of a file; what a killed run left behind the last one is cut off. Raises SetupError with a damaged line."""
     if not path.exists():
         return []
@@ -146,10 +148,12 @@ def _lines(path: Path) -> list[dict]:
     if len(whole) < len(data):
         with open(path, "r+b") as file:
             file.truncate(len(whole))
-    lines = []
+    read = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            lines.append(json.loads(line))
+            read.append(json.loads(line))
         except ValueError as problem:
-            raise SetupError(f"label: line {number} of {path} is damaged. Give another --output, and label anew.") from problem
-    return lines
+            raise SetupError(
+                f"{speaker}: line {number} of {path} is damaged. Give another --output, and begin anew."
+            ) from problem
+    return read

@@ -11,12 +11,9 @@ import torch
 
 from ...dev.setup.errors import SetupError
 from ...nodes.concepts import detection, phrases
-from ...nodes.concepts.boxes import Box
 from ...nodes.concepts.host import grounding, segmenting
-from ...nodes.concepts.places import box_of
 from ...nodes.data import pictures
 from ...nodes.demo.host import tools
-from ...nodes.demo.toys import Finder, blobs
 from . import filters, nouns, rle, statistics
 from .filters import Candidate
 from .sources import Item
@@ -60,7 +57,7 @@ class Labeller:
             if settings.segmenter:
                 self.segmenter: Any = segmenting.load(Path(settings.segmenter))
             elif settings.detector.endswith(DEMO):
-                self.segmenter = ToyMasks(self.detector.finder)
+                self.segmenter = tools.ToyMasks(self.detector.finder)
             else:
                 raise SetupError(
                     "label: there is nothing to cut entities out with. Give a Segment Anything file with `--segmenter`."
@@ -69,9 +66,12 @@ class Labeller:
             raise SetupError(f"label: {problem}") from problem
         self.captioner = None
         if settings.blip2:
-            from .captions import Captioner
+            from ...nodes.synthesis.host.captioning import Captioner
 
-            self.captioner = Captioner(Path(settings.blip2))
+            try:
+                self.captioner = Captioner(Path(settings.blip2))
+            except ValueError as problem:
+                raise SetupError(f"label: {problem}") from problem
 
     def label(self, item: Item) -> dict:
         """The record of a picture, ready for JSON: its item, an outcome of `statistics.OUTCOMES`, and what led to it."""
@@ -143,26 +143,3 @@ class Labeller:
             else:
                 thin += 1
         return entities, thin
-
-
-@dataclass(frozen=True, eq=False)
-class ToyMasks:
-    """What `concepts.host.segmenting.Segmenter` is, for pictures of the demo world: the finder's own masks."""
-
-    finder: Finder
-
-    @torch.no_grad()
-    def masks(self, given: torch.Tensor, boxes: tuple[tuple[Box | None, ...], ...]):
-        """For each picture [H, W, 3] and its K boxes: masks [K, H, W], that of the toy which the box is around."""
-        for picture, row in zip(given, boxes, strict=True):
-            seen = self.finder.seen(picture)
-            parts = blobs(self.finder.segmenter(seen)[0, 0] > 0)
-            size = picture.shape[:2]
-            scale = torch.tensor([size[1] / seen.shape[-1], size[0] / seen.shape[-2]] * 2)
-            around = [Box(*(torch.tensor(box_of(part).corners) * scale).tolist()) for part in parts]
-            masks = torch.zeros(len(row), *size)
-            for number, box in enumerate(row):
-                if box is not None and parts:
-                    best = max(range(len(parts)), key=lambda part: around[part].overlap(box))
-                    masks[number] = torch.nn.functional.interpolate(parts[best][None, None].float(), size, mode="nearest")[0, 0]
-            yield masks

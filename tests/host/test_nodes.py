@@ -26,6 +26,7 @@ from same_subject.nodes.joint.references import Reference
 from same_subject.nodes.metrics.host import files as score_files
 from same_subject.nodes.subject.host import files as subject_adapter_files
 from same_subject.nodes.subject.nodes import SubjectNode
+from same_subject.nodes.synthesis.host import captioning
 from same_subject.tests.server import graphs
 from same_subject.tests.tiny import models
 from same_subject.tests.tiny import subject_adapter_files as tiny_subject_adapters
@@ -54,6 +55,7 @@ def extension(demo):
     subject_files.register()
     subject_adapter_files.register()
     score_files.register()
+    captioning.register()
     return asyncio.run(same_subject.comfy_entrypoint())
 
 
@@ -113,6 +115,11 @@ def test_the_pack_lists_its_nodes(extension):
         "ScoreSubject",
         "ScoreBestOf",
         "NearestReferences",
+        "S3Prompts",
+        "S3Group",
+        "S3Paste",
+        "S3Caption",
+        "S3Save",
         "CheckFiles",
         "IdentityApplyInstantID",
         "IdentityApplyInstantIDAdvanced",

@@ -217,6 +217,40 @@ def scores():
     return graph | seen("kept", link("best"), link("model", 2))
 
 
+def sets():
+    """Two halves of a picture as a set, in scenes, captioned and saved."""
+    graph = {
+        "model": node("JediDemoLoader", file=SCENE),
+        "adapter": node("SubjectAdapterLoader", file="demo", clip=link("model", 1)),
+        "photo": node("LoadImage", image=PICTURE),
+        "black": node("SolidMask", value=0.0, width=64, height=64),
+        "white": node("SolidMask", value=1.0, width=32, height=64),
+        **{
+            side: node("MaskComposite", destination=link("black"), source=link("white"), x=x, y=0, operation="add")
+            for side, x in {"left": 0, "right": 32}.items()
+        },
+        "halves": node(
+            "ConceptsFromMasks", phrases="", grow=0, overlaps="best score first", feather=0.0,
+            **{"masks.mask0": link("left"), "masks.mask1": link("right")},
+        ),
+        "prompts": node("S3Prompts", seed=1, subject="ball", instances=2, texts="lists", description="", scenes=""),
+        "group": node(
+            "S3Group", image=link("photo"), masks=link("halves", 1), clip_vision=link("adapter", 2), subject=link("prompts", 3),
+            affinity=-1.0, most=4, least_size=0.01,
+        ),
+        "paste": node(
+            "S3Paste", sets=link("group"), scenes=link("prompts", 2), seed=1, width=64, height=64, smallest=0.4, largest=0.7,
+            stylised=0.5, styles="",
+        ),
+        "caption": node("S3Caption", pictures=link("paste"), model="none: the prompts", prompt=link("paste", 3)),
+        "save": node(
+            "S3Save", sets=link("group"), pictures=link("paste"), captions=link("caption"), filename_prefix="hostile/sets",
+            name="", folder="output folder", format="png", styles=link("paste", 6),
+        ),
+    }  # fmt: skip
+    return graph
+
+
 def upstream(graph, *ends):
     """The part of a graph that the nodes ``ends`` need."""
     wanted, todo = set(), list(ends)
@@ -229,7 +263,7 @@ def upstream(graph, *ends):
 
 
 def outputs_of(graph):
-    return [name for name in graph if graph[name]["class_type"] in ("SaveLatent", "PreviewAny")]
+    return [name for name in graph if graph[name]["class_type"] in ("SaveLatent", "PreviewAny", "S3Save")]
 
 
 def all_homes(described, ours):
@@ -237,7 +271,7 @@ def all_homes(described, ours):
 
     The graph has the one output, of those that the node leads to, that needs the fewest nodes.
     """
-    drawn = (joint(), scene(), composed(), subjects(), scores())
+    drawn = (joint(), scene(), composed(), subjects(), scores(), sets())
     homes = {}
     for kind in ours:
         found = None

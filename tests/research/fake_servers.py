@@ -9,11 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 class FakeServer:
     """``does(graph)`` gives an item's outputs, raises ValueError (a node fails), or returns None (it never ends).
 
-    queued: ids in the order they came, graphs: by id. refuses: what is said of every graph, or "".
+    folder: of the files that outputs name; without one a file holds its own name. queued: ids in the order they came. graphs: by
+    id. refuses: what is said of every graph, or "".
     """
 
-    def __init__(self, does, refuses=""):
-        self.does, self.refuses, self.queued, self.graphs = does, refuses, [], {}
+    def __init__(self, does, refuses="", folder=None):
+        self.does, self.refuses, self.folder, self.queued, self.graphs = does, refuses, folder, [], {}
         self.history, self.running = {}, []
         outer = self
 
@@ -29,7 +30,8 @@ class FakeServer:
                 elif kind == "queue":
                     self.say({"queue_running": [[0, each] for each in outer.running], "queue_pending": []})
                 elif kind == "view":
-                    self.say(parse_qs(address.query)["filename"][0].encode())
+                    name = parse_qs(address.query)["filename"][0]
+                    self.say((outer.folder / name).read_bytes() if outer.folder else name.encode())
 
             def do_POST(self):
                 said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

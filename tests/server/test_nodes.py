@@ -25,7 +25,8 @@ IDENTITY = [
 SCENE = ["SceneToolsLoader", "SceneConcept", "SceneCompose", "ConceptBranch", "ConceptScene", "DemoToolsLoader"]
 SUBJECTS = ["SubjectAdapterLoader", "SubjectPicture", "SubjectPrompt", "SubjectApply"]
 SCORES = ["ScoreModelsLoader", "ScoreSubject", "ScoreBestOf", "NearestReferences"]
-NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, "TrainJointModel", *SCORES, "CheckFiles"]
+SYNTHESIS = ["S3Prompts", "S3Group", "S3Paste", "S3Caption", "S3Save"]
+NODES = [*JEDI, *CONCEPTS, *IDENTITY, *SCENE, *SUBJECTS, *SCORES, "TrainJointModel", *SYNTHESIS, "CheckFiles"]
 REPLACING = [
     *("IdentityApplyInstantID", "IdentityApplyInstantIDAdvanced", "IdentityInstantIDAttention"),
     *("IdentityInstantIDControlNet", "IdentityInstantIDKeypoints"),

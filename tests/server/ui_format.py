@@ -27,7 +27,8 @@ def widgets_of(node_class):
     for group in ("required", "optional"):
         for name, definition in inputs.get(group, {}).items():
             options = definition[-1] if isinstance(definition[-1], dict) else {}
-            if isinstance(definition[0], list) or definition[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
+            kinds = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+            if (isinstance(definition[0], list) or definition[0] in kinds) and not options.get("forceInput"):
                 after = name in SEED_WIDGETS or options.get("control_after_generate")
                 widgets[name] = options.get("default")
                 if after:

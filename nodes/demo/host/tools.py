@@ -14,13 +14,15 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
+from ...concepts.boxes import Box
 from ...concepts.phrases import SEPARATORS
+from ...concepts.places import box_of
 from ...host import model_files, weights
 from ...identity import adapter as adapters
 from ...identity.faces import Face
 from ...identity.host.files import LoadedAdapter
 from .. import config as demo_config
-from ..toys import SHAPES, Finder, Toy
+from ..toys import SHAPES, Finder, Toy, blobs
 
 NODE = "Load Demo Tools"
 REMEDY = "Reinstall the pack, or choose another `file`."
@@ -71,6 +73,29 @@ class ToyFinder:
             points = corner + size * torch.tensor(KEYPOINTS)
             faces.append(Face(toy.box_xyxy, points, toy.embedding, float(toy.shapes.max()), width, height))
         return sorted(faces, key=lambda face: -face.score)
+
+
+@dataclass(frozen=True, eq=False)
+class ToyMasks:
+    """What `concepts.host.segmenting.Segmenter` is, for pictures of the demo world: the finder's own masks."""
+
+    finder: Finder
+
+    @torch.no_grad()
+    def masks(self, given: torch.Tensor, boxes: tuple[tuple[Box | None, ...], ...]):
+        """For each picture [H, W, 3] and its K boxes: masks [K, H, W], that of the toy which the box is around."""
+        for picture, row in zip(given, boxes, strict=True):
+            seen = self.finder.seen(picture[..., :3].cpu())
+            parts = blobs(self.finder.segmenter(seen)[0, 0] > 0)
+            size = picture.shape[:2]
+            scale = torch.tensor([size[1] / seen.shape[-1], size[0] / seen.shape[-2]] * 2)
+            around = [Box(*(torch.tensor(box_of(part).corners) * scale).tolist()) for part in parts]
+            masks = torch.zeros(len(row), *size)
+            for number, box in enumerate(row):
+                if box is not None and parts:
+                    best = max(range(len(parts)), key=lambda part: around[part].overlap(box))
+                    masks[number] = torch.nn.functional.interpolate(parts[best][None, None].float(), size, mode="nearest")[0, 0]
+            yield masks
 
 
 def load(path: Path) -> tuple[LoadedAdapter, ToyFinder]:

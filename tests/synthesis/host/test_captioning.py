@@ -3,8 +3,7 @@
 import pytest
 import torch
 from PIL import Image
-from same_subject.dev.setup.errors import SetupError
-from same_subject.research.labels.captions import BEAMS, MOST_TOKENS, Captioner
+from same_subject.nodes.synthesis.host.captioning import BEAMS, MOST_TOKENS, Captioner
 from same_subject.tests.tiny import captioner
 
 
@@ -36,9 +35,9 @@ def test_a_caption_is_what_transformers_generates_for_that_picture(folder):
 
 
 def test_a_folder_that_is_no_blip2_is_refused(folder, tmp_path):
-    with pytest.raises(SetupError, match="no config.json"):
+    with pytest.raises(ValueError, match="no config.json"):
         Captioner(tmp_path)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    with pytest.raises(SetupError, match="cannot be used as a BLIP-2: .*Download it again"):
+    with pytest.raises(ValueError, match="cannot be used as a BLIP-2: .*Download it again"):
         Captioner(tmp_path)

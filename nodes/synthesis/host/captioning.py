@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import folder_paths
 import torch
 from PIL import Image
 
-from ...dev.setup.errors import SetupError
-from ...nodes.host import model_files
+from ...host import catalogue, model_files
 
 MOST_TOKENS, BEAMS = 30, 5
 """As in the captioning settings of BLIP-2's authors."""
 ACTIVATIONS = 2 * 2**30
 """Bytes that it needs beside its weights; an estimate for the host."""
+FOLDER, NODE = "blip2", "Caption Pictures"
+PROMPTS = "none: the prompts"
+"""The choice of no model."""
+
+
+def register() -> None:
+    """Tell the host about the folder."""
+    model_files.register(FOLDER, {".json", ".safetensors", ".bin"})
+
+
+def names() -> list[str]:
+    """No model, and the published folders that are there."""
+    given = (name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER))
+    return [PROMPTS, *sorted({os.path.dirname(name) for name in given if os.path.basename(name) == "config.json"} - {""})]
+
+
+def find(name: str) -> Path | None:
+    """The folder that a user chose, None for no model. Raises ValueError with the folders that were searched."""
+    if name == PROMPTS:
+        return None
+    searched = folder_paths.get_folder_paths(FOLDER)
+    for folder in searched if model_files.is_inside(name) else ():
+        if (path := Path(folder, *name.replace("\\", "/").split("/"))).is_dir():
+            return path
+    shown = str(name)[:200]
+    raise ValueError(
+        f"{NODE}: `model` is `{shown}`, which is in none of {searched}. "
+        f"{catalogue.where_to_get(f'{shown}/config.json', f'models/{FOLDER}')}"
+    )
 
 
 class CaptioningNetwork(torch.nn.Module):
@@ -27,13 +58,16 @@ class CaptioningNetwork(torch.nn.Module):
 
 
 class Captioner:
-    """Writes a caption for each picture. folder: as published, with its configuration, weights, tokenizer and preprocessor."""
+    """Writes a caption for each picture. folder: as published, with its configuration, weights, tokenizer and preprocessor.
+
+    Raises ValueError where it is not that.
+    """
 
     def __init__(self, folder: Path):
         from transformers import AutoProcessor, Blip2ForConditionalGeneration
 
         if not (folder / "config.json").is_file():
-            raise SetupError(f"label: {folder} holds no BLIP-2: it has no config.json. Give a folder as published.")
+            raise ValueError(f"{folder} holds no BLIP-2: it has no config.json. Give a folder as published.")
         half = comfy.model_management.get_torch_device().type == "cuda"
         try:
             self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -41,8 +75,8 @@ class Captioner:
                 folder, local_files_only=True, dtype=torch.float16 if half else torch.float32
             )
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as problem:
-            raise SetupError(
-                f"label: {folder} cannot be used as a BLIP-2: {model_files.first_line(problem)}. Download it again, all files of "
+            raise ValueError(
+                f"{folder} cannot be used as a BLIP-2: {model_files.first_line(problem)}. Download it again, all files of "
                 "one model into one folder."
             ) from problem
         self.patcher = model_files.managed(CaptioningNetwork(network.eval().requires_grad_(False)))
@@ -56,3 +90,10 @@ class Captioner:
         seen = self.processor(images=picture, return_tensors="pt").to(weight.device, weight.dtype)
         tokens = network.generate(**seen, max_new_tokens=MOST_TOKENS, num_beams=BEAMS, do_sample=False)
         return " ".join(self.processor.batch_decode(tokens, skip_special_tokens=True)[0].split()).rstrip(" .")
+
+
+def captions(folder: Path, pictures: Iterable[torch.Tensor]) -> list[str]:
+    """What each of pictures [H, W, 3] in 0..1 shows, by the BLIP-2 of a folder. Raises ValueError where it is none."""
+    captioner = Captioner(folder)
+    shown = ((picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy() for picture in pictures)
+    return [captioner(Image.fromarray(picture)) for picture in shown]

@@ -1,0 +1,256 @@
+"""Make sets of pictures of one subject to train on (JeDi, section 3.1, algorithm 1), with one or hundreds of ComfyUI servers.
+
+    python3 research/synthesize.py --servers http://10.0.0.5:8188 http://10.0.0.6:8188 --output SHARDS --collages 1000
+    python3 research/synthesize.py --servers http://127.0.0.1:8188 --output SHARDS --collages 20 --demo
+
+Each collage is one run of a graph on one server: that of `research/graphs/`, or your own by --graph, exported in API format with
+one Set Prompts, one Group Instances and one Save Sets in it. Servers need this pack and the graph's models. Started again, it
+goes on where it was, however it ended. It ends with what was made, what the filter left out, and what each server did.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    from pack import load
+
+    load()
+
+import argparse
+import copy
+import hashlib
+import importlib.util
+import json
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from same_subject.dev import host as hosts
+from same_subject.dev import pack
+from same_subject.dev.setup.errors import SetupError
+
+GRAPH = pack.ROOT / "research" / "graphs" / "Sets of One Subject - SDXL.json"
+DEMO = pack.ROOT / "workflows" / "api" / "Demo - Sets of One Toy.json"
+PROMPTS, GROUP, SAVE = "S3Prompts", "S3Group", "S3Save"
+SEEDS = ("seed", "noise_seed")
+TOYS = ("ball", "star", "box", "heart")
+ASKED = 8
+"""Questions to a language model at a time."""
+PAPER = {"CLIP-I": 0.849, "DINO": 0.751}
+"""Table 8 of the paper."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="research/synthesize.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--servers", metavar="URL", nargs="+", default=[], help="addresses of ComfyUI servers")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
+    parser.add_argument(
+        "--collages", type=int, default=1000, help="how many to draw, those of earlier runs included (%(default)s)"
+    )
+    parser.add_argument("--graph", type=Path, help="a graph in API format; default: the one that ships with the pack")
+    parser.add_argument("--demo", action="store_true", help="the demo's graph, which needs no download, and its four toys")
+    parser.add_argument("--subjects", type=Path, help="a file with an object a line; default: the list that ships with the pack")
+    parser.add_argument("--language-model", action="store_true", help="let one write looks and scenes (docs/training.md)")
+    parser.add_argument("--seed", type=int, default=0, help="another one gives other collages (%(default)s)")
+    parser.add_argument("--sets-a-shard", type=int, default=1000)
+    parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster (host:port, auto, local), or none for threads; default: "
+                        "local where Ray is installed, else none")  # fmt: skip
+    parser.add_argument("--clip", type=Path, help="folder of a CLIP, for identity similarity of what was made (table 8)")
+    parser.add_argument("--dino", type=Path, help="folder of a DINO, for the same")
+    parser.add_argument("--scored", type=int, default=1000, help="sets that --clip and --dino look at (%(default)s)")
+    parser.add_argument("--comfyui", help="folder of a ComfyUI whose Python to use; default: found or installed")
+    options = parser.parse_args(arguments)
+    if min(options.collages, options.sets_a_shard, options.scored) < 1:
+        parser.error("--collages, --sets-a-shard and --scored must be at least 1")
+    if not options.servers and not (options.clip and options.dino):
+        parser.error("--servers is missing; or give --clip and --dino to look at what is in --output")
+    if bool(options.clip) != bool(options.dino):
+        parser.error("--clip and --dino belong together")
+    if options.demo and (options.graph or options.subjects):
+        parser.error("--demo has a graph and subjects of its own: leave out --graph and --subjects")
+    hosts.enter(options.comfyui, __file__, arguments)
+    with hosts.plain_errors():
+        if options.servers:
+            print(synthesize(options))
+        if options.clip:
+            print(similarity(options.output, options.clip, options.dino, options.scored))
+    return 0
+
+
+def synthesize(options: argparse.Namespace) -> str:
+    """Draw what is not drawn yet, and return the report."""
+    from same_subject.research import servers
+    from same_subject.research.set_shards import SetShards
+
+    plan = Plan.of(options)
+    ray = options.ray or ("local" if importlib.util.find_spec("ray") else "none")
+    pool = servers.Pool(options.servers, None if ray == "none" else ray)
+    settings = {"graph": plan.hash, "seed": options.seed, "language_model": options.language_model}
+    failures: Counter[str] = Counter()
+    with SetShards(options.output, settings, options.sets_a_shard) as kept:
+        before = len(kept.items)
+        for done in pool.run(plan.items(options.collages, kept.items, options.output / "state" / "texts.jsonl")):
+            try:
+                if done.failure:
+                    raise ValueError(done.failure)
+                kept.add(done.name, *plan.made(done))
+            except ValueError as problem:
+                failures[str(problem).splitlines()[0]] += 1
+        kept.close()
+        return "\n".join((f"{before} collages were done before, {len(kept.items) - before} now.", "",
+                          report(kept.counts, failures), "", pool.report()))  # fmt: skip
+
+
+class Plan:
+    """What is asked of servers: a graph with its collage's number filled in. Raises SetupError where the graph is another kind.
+
+    subjects: taken in turn. hash: of all that decides but the number and the texts.
+    """
+
+    def __init__(self, graph: dict, subjects: tuple[str, ...], seed: int, language_model: bool):
+        self.graph, self.subjects, self.seed, self.language_model = graph, subjects, seed, language_model
+        self.prompts, self.group, self.save = (self._only(kind) for kind in (PROMPTS, GROUP, SAVE))
+        self.hash = hashlib.sha256(json.dumps([graph, subjects], sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Plan:
+        from same_subject.nodes.synthesis import prompts
+
+        path = options.graph or (DEMO if options.demo else GRAPH)
+        try:
+            graph = json.loads(path.read_text(encoding="utf-8"))
+            listed = (
+                prompts.lines(options.subjects.read_text(encoding="utf-8")) if options.subjects else prompts.listed("objects")
+            )
+        except (OSError, ValueError) as problem:
+            raise SetupError(f"synthesize: {problem}. Give a graph in API format, and a text file of subjects.") from problem
+        if not isinstance(graph, dict) or not all(isinstance(node, dict) and "class_type" in node for node in graph.values()):
+            raise SetupError(f"synthesize: {path} is no graph in API format. Export it with Workflow > Export (API).")
+        graph = {number: {"class_type": node["class_type"], "inputs": node["inputs"]} for number, node in graph.items()}
+        return cls(graph, TOYS if options.demo else listed, options.seed, options.language_model)
+
+    def items(self, count: int, done: dict[str, int], texts: Path) -> Iterator[tuple[str, dict]]:
+        """(name, graph) of the collages from 0 to ``count`` that are not done. texts: where a language model's are kept."""
+        from same_subject.research.labels import journal
+
+        left = (item for item in map(self.item, range(count)) if item[0] not in done)
+        if not self.language_model:
+            yield from left
+            return
+        known = {line["name"]: line for line in journal.lines(texts, "synthesize")}
+        for name, graph, line in _ahead(lambda item: (*item, known.get(item[0]) or self._written(*item)), left):
+            if name not in known:
+                with open(texts, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            own = {"texts": "lists", "description": line["looks"], "scenes": "\n".join(line["scenes"])}
+            graph[self.prompts]["inputs"].update(own)
+            yield name, graph
+
+    def item(self, number: int) -> tuple[str, dict]:
+        """Name and graph of a collage, without texts of a language model, which are not the same each time."""
+        from same_subject.nodes.synthesis import chance
+
+        graph = copy.deepcopy(self.graph)
+        for node, each in graph.items():
+            for widget in SEEDS:
+                if isinstance(each["inputs"].get(widget), int):
+                    each["inputs"][widget] = chance.number(self.seed, number, node)
+        graph[self.prompts]["inputs"]["subject"] = self.subjects[number % len(self.subjects)]
+        said = json.dumps([self.hash, number, self.seed, self.language_model, graph], sort_keys=True)
+        name = hashlib.sha256(said.encode()).hexdigest()[:24]
+        graph[self.save]["inputs"].update(name=name, folder="temporary folder")
+        return name, graph
+
+    def made(self, done: Any) -> tuple[bytes | None, dict[str, float]]:
+        """The shard of a finished collage, None where it made no set, and what is counted of it. Raises ValueError for less."""
+        from same_subject.research import servers
+
+        listed = [one["filename"] for one in servers.named(done.outputs.get(self.save, {}))]
+        files = [data for name, data in zip(listed, done.files.get(self.save, ()), strict=True) if name.endswith(".tar")]
+        try:
+            counted = json.loads(done.outputs[self.group]["counted"][0])
+            sizes, pairs = Counter(counted["sets"]), counted["affinities"]
+            about = {"instances": counted["instances"], "pairs": len(pairs), "seconds": done.seconds, "pictures": 0}
+            about |= {f"of {size}": many for size, many in sizes.items()}
+            about["pictures"] = sum(size * many for size, many in sizes.items())
+        except (KeyError, IndexError, TypeError, ValueError) as problem:
+            raise ValueError(f"{done.server} gave no count of instances ({problem})") from problem
+        if len(files) != bool(sizes):
+            raise ValueError(f"{done.server} made {sizes.total()} sets, but gave {len(files)} shards")
+        return (files[0] if files else None), about
+
+    def _written(self, name: str, graph: dict) -> dict:
+        """Looks and scenes by the language model."""
+        from same_subject.nodes.synthesis import asking
+
+        inputs = graph[self.prompts]["inputs"]
+        try:
+            looks, scenes = asking.texts(inputs["subject"], inputs["instances"], inputs["seed"])
+        except asking.Unanswered as problem:
+            raise SetupError(f"synthesize: {problem}") from problem
+        return {"name": name, "looks": looks, "scenes": list(scenes)}
+
+    def _only(self, kind: str) -> str:
+        found = [number for number, node in self.graph.items() if node["class_type"] == kind]
+        if len(found) != 1:
+            raise SetupError(f"synthesize: the graph has {len(found)} nodes {kind}, but needs 1. See research/graphs for one.")
+        return found[0]
+
+
+def _ahead(work: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
+    """What ``work`` makes of items, in their order, some at a time before they are asked for, so that no server waits for one."""
+    with futures.ThreadPoolExecutor(ASKED) as pool:
+        waiting = deque(pool.submit(work, item) for item in islice(items, 2 * ASKED))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
+
+
+def report(counts: Counter[str], failures: Counter[str]) -> str:
+    """What came of all collages so far, and why some failed now."""
+    items, sets, pictures = counts["items"], counts["sets"], counts["pictures"]
+    per = max(1, items)
+    sizes = ", ".join(f"{counts[name]} {name}" for name in sorted(counts) if name.startswith("of "))
+    lines = [
+        f"{items} collages with {counts['instances']} instances ({counts['instances'] / per:.2f} each), {counts['pairs']} pairs",
+        f"{sets} sets ({sets / per:.3f} a collage): {sizes or 'none'}; {pictures} pictures",
+        f"the filter left out {1 - pictures / max(1, counts['instances']):.1%} of the instances",
+        f"{counts['seconds'] / per:.1f} s of a server a collage, {counts['seconds'] / max(1, sets):.1f} s a set",
+        f"{failures.total()} collages failed, and are tried again in the next run",
+    ]
+    return "\n".join(lines + [f"  {many} x {reason}" for reason, many in failures.most_common(5)])
+
+
+def similarity(output: Path, clip: Path, dino: Path, most: int) -> str:
+    """How alike the pictures of a set are, on average over sets and pairs of each, beside the paper's (table 8)."""
+    import torch
+    from same_subject.nodes.data.opening import open_source
+
+    pack.enter_host(hosts.inside().root)
+    from same_subject.nodes.metrics.host import encoders
+    from same_subject.nodes.synthesis import grouping
+
+    try:
+        networks = {"CLIP-I": encoders.load_clip(clip), "DINO": encoders.load_dino(dino)}
+        sets = open_source(output).sets(0, 0)
+    except ValueError as problem:
+        raise SetupError(f"synthesize: {problem}") from problem
+    scores: dict[str, list[float]] = {name: [] for name in networks}
+    for one in islice(sets, most):
+        if len(one) < grouping.LEAST:
+            continue
+        for name, network in networks.items():
+            likeness = grouping.affinity(network.pictures(one.pictures, len(one)))
+            scores[name].append(grouping.mean_of_pairs(likeness))
+    if not scores["DINO"]:
+        raise SetupError(f"synthesize: {output} holds no set of {grouping.LEAST} pictures or more to score.")
+    rows = [f"{name:<8}{torch.tensor(each).mean():>8.3f}{PAPER[name]:>8.3f}" for name, each in scores.items()]
+    return "\n".join((f"Identity similarity of {len(scores['DINO'])} sets (table 8)", f"{'':<8}{'here':>8}{'paper':>8}", *rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
