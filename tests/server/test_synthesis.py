@@ -109,14 +109,15 @@ def test_the_shipped_demo_makes_a_set(live):
 
 
 def test_a_server_that_is_killed_in_the_middle_loses_nothing_and_doubles_nothing(live, graph, collage, tmp_path):
-    path = tmp_path / "graph.json"
+    path, balls = tmp_path / "graph.json", tmp_path / "subjects.txt"
     path.write_text(json.dumps(graph))
+    balls.write_text("ball")
     said, host = [], hosts.Host(Path(os.environ["COMFYUI_PATH"]), Path(sys.executable), True)
     variables = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     with server.Server(host, say=said.append, variables=variables) as other:
         other.client.upload(collage)
         options = argparse.Namespace(
-            servers=[live.client.url, other.client.url], output=tmp_path / "out", graph=path, demo=False, subjects=None, seed=0,
+            servers=[live.client.url, other.client.url], output=tmp_path / "out", graph=path, demo=False, subjects=balls, seed=0,
             language_model=False, collages=16, sets_a_shard=5, ray="none",
         )  # fmt: skip
         killed = threading.Thread(target=kill_at_work, args=(other,))
