@@ -32,11 +32,13 @@ def held_out(number: int) -> HeldOut:
 
 
 class Sampler:
-    """One demo model, and the nodes' way from subjects to generated pictures."""
+    """One demo model, and the nodes' way from subjects to generated pictures. model: a key of `export.FILES`, a file, or what was
+    loaded: (MODEL, CLIP, VAE)."""
 
-    def __init__(self, model: str | tuple, steps: int):
-        """model: a key of export.FILES, or (MODEL, CLIP, VAE)."""
-        self.model, self.clip, self.vae = demo_model.load(export.FILES[model]) if isinstance(model, str) else model
+    def __init__(self, model: str | Path | tuple, steps: int):
+        if not isinstance(model, tuple):
+            model = demo_model.load(model if isinstance(model, Path) else export.FILES[model])
+        self.model, self.clip, self.vae = model
         self.steps = steps
 
     def joint_set(self, subjects: list[HeldOut], setting: Setting, seed: int) -> JointSet:
@@ -57,8 +59,7 @@ class Sampler:
     def pictures(self, subjects: list[HeldOut], setting: Setting, seed: int) -> torch.Tensor:
         """One generated picture a subject, [S, 3, H, W] in 0..1, all sets in one batch."""
         count, joint_set = setting.references, self.joint_set(subjects, setting, seed)
-        texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:count])]
-        positive, negative = encoding.encode_texts(self.clip, texts, "", {})
+        positive, negative = self.texts(subjects, count)
         options = replace(
             sets.best_options(self.model, joint_set) if setting.recipe == choices.AUTO else choices.Options(),
             levels=frozenset(choices.LEVELS if setting.coupled else ()),
@@ -70,12 +71,21 @@ class Sampler:
             options = replace(options, color_match=setting.color_match)
         wanted = choices.Settings(setting.mode, setting.image, options=options, strength=setting.strength)
         model = sets.apply(self.model, joint_set, wanted)
-        latent, layout = joint_set.latent(), joint_set.layout
-        start = comfy.sample.prepare_noise(latent, seed, layout.noise_index)
+        layout = joint_set.layout
+        return self.sampled(model, joint_set.latent(), layout.noise_index, positive, negative, setting, seed, layout.generated_rows)
+
+    def texts(self, subjects: list[HeldOut], references: int) -> tuple[list, list]:
+        """Conditioning of sets with one picture to generate each, and of nothing."""
+        texts = [text for subject in subjects for text in (subject.prompt, *subject.captions[:references])]
+        return encoding.encode_texts(self.clip, texts, "", {})
+
+    def sampled(self, model, latent, noise_index, positive, negative, setting: Setting, seed: int, rows) -> torch.Tensor:
+        """Pictures [len(rows), 3, H, W] in 0..1: ``rows`` of the batch that ``latent`` begins."""
+        start = comfy.sample.prepare_noise(latent, seed, noise_index)
         samples = comfy.sample.sample(
             model, start, self.steps, setting.cfg, "dpmpp_2m", "karras", positive, negative, latent, seed=seed, disable_pbar=True
         )
-        return self.vae.decode(samples[layout.generated_rows]).movedim(-1, 1).clamp(0, 1).float().cpu()
+        return self.vae.decode(samples[rows]).movedim(-1, 1).clamp(0, 1).float().cpu()
 
     def agreement(self, subjects: list[HeldOut], setting: Setting, seed: int) -> float:
         """Mean intersection over union of masks that the model finds and those drawn, on the latent grid."""

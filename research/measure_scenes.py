@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import comfy.sample
@@ -26,7 +27,7 @@ from ..nodes.joint import references, settings
 from ..nodes.joint.host import sets
 from ..nodes.scene.branch import Branch
 from ..nodes.scene.host.runs import Scene
-from . import export, world
+from . import export, inpainting, world
 from . import judge as judges
 from .held_out import HeldOut, draw
 from .scenes import Setting
@@ -84,13 +85,19 @@ class Painter:
         latent = torch.zeros(1, 4, side, 2 * side)
         return self.first(model, positive, negative, {"samples": latent}, seed)
 
-    def first(self, model, positive: list, negative: list, latent: dict, seed: int) -> torch.Tensor:
-        """The first picture [1, H, W, 3] of a batch that a LATENT begins."""
+    @cached_property
+    def joint(self) -> tuple:
+        """The demo's joint-image model, its CLIP and its VAE."""
+        return demo_model.load(export.FILES["joint"])
+
+    def first(self, model, positive: list, negative: list, latent: dict, seed: int, vae=None) -> torch.Tensor:
+        """The first picture [1, H, W, 3] of a batch that a LATENT begins. vae: where it is not that of scenes."""
         noise = comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
         samples = comfy.sample.sample(
-            model, noise, self.steps, CFG, "euler", "karras", positive, negative, latent["samples"], seed=seed, disable_pbar=True
-        )
-        return self.vae.decode(samples[:1]).clamp(0, 1).float().cpu()
+            model, noise, self.steps, CFG, "euler", "karras", positive, negative, latent["samples"],
+            noise_mask=latent.get("noise_mask"), seed=seed, disable_pbar=True,
+        )  # fmt: skip
+        return (vae or self.vae).decode(samples[:1]).clamp(0, 1).float().cpu()
 
     def text(self, words: str) -> list:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(words))
@@ -115,8 +122,12 @@ class Painter:
         views = [[view.movedim(0, -1)] for view in pair.views]
         return [faces.gather(choose_in_pictures("Identity", self.finder, view, faces.Choice())) for view in views]
 
-    def paint(self, pair: HeldOut, setting: Setting, seed: int, concepts, identities) -> torch.Tensor:
-        """The scene [1, H, W, 3] by one setting."""
+    def paint(self, pair: HeldOut, setting: Setting, seed: int, concepts, identities, base: torch.Tensor) -> torch.Tensor:
+        """The scene [1, H, W, 3] by one setting. base: the picture that the concepts were found in."""
+        if setting.one_after_the_other:
+            tools = self.joint if setting.trained else (self.model, self.clip, self.vae)
+            sampled = partial(self.first, vae=tools[2])
+            return inpainting.one_after_the_other(tools, sampled, pair, base, concepts.masks[0], seed)
         model = self.model
         for number, identity in enumerate(identities if setting.identities else ()):
             mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
@@ -216,7 +227,7 @@ def run(
         scorer, identities, row = Scorer(judge, pair, picture, concepts), painter.identities(pair), [picture]
         for name, setting in chosen.items():
             started = time.time()
-            row.append(painter.paint(pair, setting, seed, concepts, identities))
+            row.append(painter.paint(pair, setting, seed, concepts, identities, picture))
             seconds[name] += time.time() - started
             scores[name].append(scorer(row[-1]))
         if pictures:

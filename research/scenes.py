@@ -29,7 +29,8 @@ class Setting:
 
     branches: a branch each, in this mode of Concept Scene; else both on one model. masked: each only inside its mask.
     identities: by the adapter. references: without it, as references of one joint set, each inside its mask, or, with
-    ``words``, each where its word is found.
+    ``words``, each where its word is found. one_after_the_other: painted into the base picture, each inside its mask, as a
+    joint set with its reference, by the model of scenes or, with ``trained``, by the demo's joint-image model.
     """
 
     branches: str | None = None
@@ -38,6 +39,8 @@ class Setting:
     identities: bool = True
     references: bool = False
     words: bool = False
+    one_after_the_other: bool = False
+    trained: bool = False
 
 
 SETTINGS = {
@@ -48,6 +51,8 @@ SETTINGS = {
     "without masks": Setting(masked=False),
     "no identities": Setting(identities=False),
     "joint set, masks": Setting(identities=False, references=True),
+    "one after the other": Setting(identities=False, one_after_the_other=True),
+    "one after the other, joint model": Setting(identities=False, one_after_the_other=True, trained=True),
     "joint set, words": Setting(identities=False, references=True, words=True),
 }
 

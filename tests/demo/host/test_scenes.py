@@ -21,7 +21,7 @@ def figures():
             seed, base, concepts = painter.base(pair, 100 * number)
             identities, score = painter.identities(pair), measure_scenes.Scorer(judge, pair, base, concepts)
             for name, scores in found.items():
-                scores.append(score(painter.paint(pair, scenes.SETTINGS[name], seed, concepts, identities)))
+                scores.append(score(painter.paint(pair, scenes.SETTINGS[name], seed, concepts, identities, base)))
     return {name: {key: sum(one[key] for one in scores) / SCENES for key in scores[0]} for name, scores in found.items()}
 
 

@@ -1,0 +1,1 @@
+"""The paper's ablations on the demo world: what is trained for them, painted with it, and compared."""
