@@ -5,8 +5,8 @@
     python3 research/ablate.py --only measure                   what is trained by now; the rest is marked as not run
     python3 research/ablate.py --only train --arms "JeDi;CLIP encoder"
 
-Every arm begins as the model of single pictures and is trained for the same number of steps on as many pictures a step. All goes on
-where it was stopped: trainings, and measurements, which are kept beside the models.
+Every arm begins as the model of single pictures and is trained for the same number of steps on as many pictures a step. All
+goes on where it was stopped: trainings, and measurements, which are kept beside the models.
 """
 
 from __future__ import annotations

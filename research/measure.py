@@ -72,7 +72,9 @@ class Sampler:
         wanted = choices.Settings(setting.mode, setting.image, options=options, strength=setting.strength)
         model = sets.apply(self.model, joint_set, wanted)
         layout = joint_set.layout
-        return self.sampled(model, joint_set.latent(), layout.noise_index, positive, negative, setting, seed, layout.generated_rows)
+        return self.sampled(
+            model, joint_set.latent(), layout.noise_index, positive, negative, setting, seed, layout.generated_rows
+        )
 
     def texts(self, subjects: list[HeldOut], references: int) -> tuple[list, list]:
         """Conditioning of sets with one picture to generate each, and of nothing."""

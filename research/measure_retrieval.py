@@ -9,8 +9,8 @@ import torch
 from ..nodes.joint import objective
 from ..nodes.metrics import choosing
 from ..nodes.training import loop as training
-from . import export, measure, train_denoiser, world
 from . import judge as judges
+from . import measure, train_denoiser, world
 from .evaluate import BATCH, HELD_OUT, Setting
 from .held_out import DISTRACTORS, HeldOut
 
@@ -85,7 +85,9 @@ def run(subjects: int, count: int, references: int, steps: int) -> dict:
             made = sampler.pictures(given, setting, HELD_OUT + first)
             for case, picture in zip(cases, made, strict=True):
                 scores[name].append(measure.Scorer(judge, case)(picture[None]))
-    print(f"{references} of {count} pictures of each of {subjects} subjects; of the nearest {mean(hits):.1%} show the prompt's scene")
+    print(
+        f"{references} of {count} pictures of each of {subjects} subjects; the nearest show the scene asked for: {mean(hits):.1%}"
+    )
     print(f"{'references':24}" + "".join(f"{name:>20}" for name in FIGURES))
     means = {name: {figure: mean([one[figure] for one in found]) for figure in FIGURES} for name, found in scores.items()}
     for name, figures in means.items():
@@ -100,7 +102,9 @@ def run(subjects: int, count: int, references: int, steps: int) -> dict:
     return {"subjects": subjects, "in_scene": mean(hits), "rows": means, "nearest_less_random": differences}
 
 
-def chosen(reader: Reader, case: HeldOut, pictures: torch.Tensor, scenes: list[int], count: int, number: int) -> dict[str, list[int]]:
+def chosen(
+    reader: Reader, case: HeldOut, pictures: torch.Tensor, scenes: list[int], count: int, number: int
+) -> dict[str, list[int]]:
     """Positions of the references that each of CHOICES takes."""
     near = reader.likeness(pictures, case.prompt)
     order = torch.randperm(len(pictures), generator=generator_of(LIBRARY + number + 500_000)).tolist()

@@ -1,10 +1,10 @@
-"""Measure retrieval of references (JeDi, section 8): the nearest to the prompt of many pictures of a subject, against some at random.
+"""Measure retrieval of references (JeDi, section 8): the nearest to the prompt of a subject's many pictures, against some.
 
     python3 research/retrieve.py --demo                       3 of 50, 200 subjects that were never trained on
     python3 research/retrieve.py --demo --references 1 --output figures.json
 
-How near a picture of the demo world is to a prompt is told by the demo's own model of single pictures: by how much the prompt helps
-it to see what is in the picture under noise. Nearest References does the same with CLIP.
+How near a picture of the demo world is to a prompt is told by the demo's own model of single pictures: by how much the prompt
+helps it to see what is in the picture under noise. Nearest References does the same with CLIP.
 """
 
 from __future__ import annotations

@@ -120,4 +120,3 @@ def canonical(setting: Setting) -> Setting:
     if guidance.needs_partial(setting.mode, setting.cfg, setting.image):
         return setting
     return replace(setting, mode=guidance.JOINT, image=0.0)
-

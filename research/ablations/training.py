@@ -143,7 +143,7 @@ def reference_of(arm: Arm, batch: objective.Batch, pictures: int, generator) -> 
 
 
 def concatenated(latents: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-    """A reference in the order of stock inpainting models, so that stock conditioning can carry it: mask, picture [B, 5, h, w]."""
+    """A reference as stock inpainting models take it, so that stock conditioning can carry it: mask, picture [B, 5, h, w]."""
     kept = given.to(latents)[:, None, None, None]
     return torch.cat(((1 - kept).expand(-1, 1, *latents.shape[-2:]), latents * kept), dim=1)
 

@@ -39,7 +39,9 @@ def test_a_row_that_was_not_run_is_marked_and_compared_with_nothing():
 
 
 def modes(**of_mode):
-    return {f"{mode}@{scale:g}": figures(masked_similarity=of_mode[mode.replace(" ", "_")]) for mode in MODES for scale in LAMBDAS}
+    return {
+        f"{mode}@{scale:g}": figures(masked_similarity=of_mode[mode.replace(" ", "_")]) for mode in MODES for scale in LAMBDAS
+    }
 
 
 def test_the_order_of_modes_is_compared_between_neighbours_once_all_were_run():
