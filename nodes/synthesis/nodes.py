@@ -56,7 +56,8 @@ class SetPrompts(io.ComfyNode):
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="Scenes to draw from, one a line, instead of the list; {object} stands for it with its article.",
+                    tooltip="Scenes to draw from, one a line, instead of the list. The word object in curly brackets stands for "
+                    "the object with its article.",
                 ),
             ],
             outputs=[
