@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from ...nodes.joint.host import channels
 from ...nodes.subject.host import files as subject_files
 from ...nodes.subject.host import loading
 from ...nodes.training import loop as training
-from .. import export, image_encoder, nets, train_denoiser
+from .. import export, image_encoder, nets, train_denoiser, train_subjects
 from . import encoders
 from .arms import ARMS, CLIP, Arm
 from .sets import Pool, Sample
@@ -29,10 +29,13 @@ RATE = 6e-4
 ROWS = train_denoiser.ROWS
 SIZES = torch.tensor([0.1, 0.45, 0.2, 0.25])
 """How often a set has 1, 2, 3 or 4 pictures, as in the demo's own training."""
-CURRICULUM = 0.5
-"""The share of the steps after which poses of a set are as far apart as they will be."""
+SEEN = 0.5
+"""What a joint-image model's weights of references begin as, as a share of those of noisy pictures. Departure from zero: so what is
+given is seen from the first step, by attention that is there; from zero it was not found in 1,000."""
 HIDDEN, HIDDEN_WITH_TEXT = 0.1, 0.5
 """How often a baseline's reference is left out, where the text stays and where it is left out, too."""
+LATENT = 4
+"""Channels of latents."""
 SHOWN = "shown."
 """Where the weights of an arm's image encoder stand in its file."""
 
@@ -91,6 +94,9 @@ class Start:
         unet, text = nets.unet({**nets.UNET, "in_channels": 9 if wide else 4}), nets.text_encoder()
         if wide:
             train_denoiser.widen(self.unet, unet)
+            if arm.coupled:
+                first = unet.state_dict()["input_blocks.0.0.weight"]
+                first[:, LATENT : 2 * LATENT] = SEEN * first[:, :LATENT]
         else:
             unet.load_state_dict(self.unet)
         text.load_state_dict(self.text)
@@ -103,10 +109,14 @@ def loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Equation 2 for a joint-image model; equation 1 with another picture of the set as reference for a baseline.
 
-    states: of every caption, then of none, [captions + 1, 77, D]. Returns the loss, and that of rows that are made from a
-    reference alone: NaN where there are none.
+    Departure, as for subjects: timesteps in proportion to themselves, errors weighed as in the loss of v, up to a bound. states:
+    of every caption, then of none, [captions + 1, 77, D]. Returns the loss, and the error of rows that are made from a reference
+    alone: NaN where there are none.
     """
     batch = objective.draw_batch(sample.latents, pictures, schedule, generator)
+    timestep = (torch.rand(len(batch.missing) // pictures, generator=generator).sqrt() * len(schedule)).long()
+    timestep = timestep.repeat_interleave(pictures)
+    batch = replace(batch, timestep=timestep, alphas_cumprod=schedule[timestep])
     texts = states[torch.where(batch.captioned > 0, sample.captions, len(states) - 1).to(states.device)]
     seen, given = reference_of(arm, batch, pictures, generator)
     if arm.encoder:
@@ -123,7 +133,8 @@ def loss(
 
     errors = objective.loss(predict, batch, references=arm.coupled)
     from_reference = (batch.missing > 0) & (pictures > 1) if arm.coupled else given
-    return errors.mean(), errors.detach()[from_reference].mean()
+    weights = (1 / batch.alphas_cumprod).clamp(max=train_subjects.LARGEST_WEIGHT)
+    return (weights * errors).mean(), errors.detach()[from_reference].mean()
 
 
 def reference_of(arm: Arm, batch: objective.Batch, pictures: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,7 +165,7 @@ def train(folder: Path, name: str, steps: int, start: Start, kept: int = 1024) -
     networks = start.networks(arm)
     loop = training.Loop(folder, f"{slug(name)}-{steps}", networks, RATE, steps, seed=0)
     embed = start.embed if arm.encoder == CLIP else None
-    pool = Pool(arm, start.encode, embed, lambda step: min(1.0, step / (CURRICULUM * steps)), kept)
+    pool = Pool(arm, start.encode, embed, lambda step: 1.0, kept)
     if loop.done < steps:
         pool.fill(loop.done)
     held_out = Pool(ARMS["JeDi"], start.encode, None, lambda step: 1.0, 32) if arm.coupled and not arm.encoder else None
