@@ -30,8 +30,8 @@ ROWS = train_denoiser.ROWS
 SIZES = torch.tensor([0.1, 0.45, 0.2, 0.25])
 """How often a set has 1, 2, 3 or 4 pictures, as in the demo's own training."""
 SEEN = 0.5
-"""What a joint-image model's weights of references begin as, as a share of those of noisy pictures. Departure from zero: so what is
-given is seen from the first step, by attention that is there; from zero it was not found in 1,000."""
+"""What a joint-image model's weights of references begin as, as a share of those of noisy pictures. Departure from zero: so what
+is given is seen from the first step, by attention that is there; from zero it was not found in 1,000."""
 HIDDEN, HIDDEN_WITH_TEXT = 0.1, 0.5
 """How often a baseline's reference is left out, where the text stays and where it is left out, too."""
 LATENT = 4
