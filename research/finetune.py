@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--side", type=int, default=512, help="pictures have an area of side x side pixels (%(default)s)")
     parser.add_argument("--buckets", action="store_true", help="keep the aspect of a set's pictures, about; else they are square")
     parser.add_argument("--snr", type=float, default=0.0, help="most weight of min-SNR, such as 5; 0 weighs all alike")
+    parser.add_argument("--head-start", action="store_true", help="see references from the first step, and high noise more")
     parser.add_argument("--save-memory", action="store_true", help="compute activations again for the gradient")
     parser.add_argument("--optimiser", default="adamw", help="adamw, or adamw8bit where bitsandbytes is installed (%(default)s)")
     parser.add_argument("--cache", type=Path, help="a folder where latents and texts are kept from one run to the next")

@@ -102,7 +102,8 @@ def settings_of(options) -> Settings:
     return Settings(
         options.method, options.rank, references=not options.without_references, steps=options.steps or 1000,
         rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or 4, side=options.side, buckets=options.buckets,
-        snr=options.snr, saving=options.save_memory, optimiser=options.optimiser, data=", ".join(options.data or ()),
+        snr=options.snr, head_start=options.head_start, saving=options.save_memory, optimiser=options.optimiser,
+        data=", ".join(options.data or ()),
     )  # fmt: skip
 
 
@@ -111,7 +112,8 @@ def demo(options) -> int:
     settings = Settings(
         options.method, DEMO["rank"] if options.rank == 16 else options.rank, references=not options.without_references,
         steps=options.steps or DEMO["steps"], rate=options.rate or DEMO["rate"], seed=options.seed, side=world.SIZE,
-        rows=options.rows or DEMO["rows"], sizes=SIZES, every=100, decay=0.98, warm_up=20, data="the demo world",
+        rows=options.rows or DEMO["rows"], sizes=SIZES, every=100, decay=0.98, warm_up=20, head_start=True,
+        data="the demo world",
     )  # fmt: skip
     output = options.output or options.folder / "demo_lora.safetensors"
     base, held_out, full = single(), pairs(), settings.method == FULL

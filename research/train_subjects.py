@@ -30,7 +30,6 @@ ATTENTION, EARLY, FALLEN = 0.01, 0.5, 0.8
 
 Departure: to attend to a word in its own box a layer must know which subject's box it is in, and this says so with less noise.
 """
-LARGEST_WEIGHT = 20.0
 ONE, WIDE = 0.3, 0.2
 """Of all steps, those on pictures with one toy: which of two goes where is what takes longest. Of these, on wide ones."""
 
@@ -222,12 +221,12 @@ def loss(
     chance = torch.rand(rows, generator=generator)
     # Looks, and which toy has which, are decided at high noise: a timestep is drawn in proportion to itself, and weighs so much
     # as in the loss of v, up to a bound. Departure from equation 3, where all weigh alike.
-    timestep = (torch.rand(rows, generator=generator).sqrt() * len(schedule)).long()
+    timestep = objective.high_timesteps(rows, len(schedule), generator)
     noise = torch.randn(batch.latents.shape, generator=generator)
     noisy = objective.add_noise(batch.latents, noise, schedule[timestep]).to(device)
     shown = given(networks["text"], networks["adapter"], recipe, texts, batch, chance)
     predicted, attended = denoise(base.unet, networks["adapter"], recipe, noisy, timestep.to(device), shown)
-    weight = (1 / schedule[timestep]).clamp(max=LARGEST_WEIGHT).to(device)[:, None, None, None]
+    weight = objective.high_noise_weights(schedule[timestep]).to(device)[:, None, None, None]
     error = (weight * (predicted - noise.to(device)).square()).mean()
     spoken = chance >= NO_TEXT
     maps = torch.stack(

@@ -12,6 +12,9 @@ from .trained import EPS, V
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(x [B, C or 2 C + 1, h, w], timestep [B]) -> the noise in it, or v, [B, C, h, w]: any model with its texts bound to it."""
 
+MOST_WEIGHT = 20.0
+"""Of the error of noise at the highest noise, where that of v counts 200 times."""
+
 
 def sd_alphas_cumprod(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> torch.Tensor:
     """Stable Diffusion's noise schedule: the product of 1 - beta up to each step, [steps] in float64."""
@@ -47,6 +50,11 @@ def draw(sets: int, pictures: int, steps: int, generator: torch.Generator) -> tu
     return timestep, missing, captioned
 
 
+def high_timesteps(count: int, steps: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps [count] drawn in proportion to themselves."""
+    return (torch.rand(count, generator=generator).sqrt() * steps).long()
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Sets of pictures, and one draw of everything that equation 2 takes the expectation over.
@@ -68,10 +76,18 @@ class Batch:
         return torch.cat((noisy, reference_input(self.latents, self.missing)), dim=1) if references else noisy
 
 
-def draw_batch(latents: torch.Tensor, pictures: int, alphas_cumprod: torch.Tensor, generator: torch.Generator) -> Batch:
-    """A draw for sets of ``pictures`` pictures, latents [B, C, h, w]. alphas_cumprod: the schedule, [steps]."""
-    timestep, missing, captioned = draw(latents.shape[0] // pictures, pictures, len(alphas_cumprod), generator)
+def draw_batch(
+    latents: torch.Tensor, pictures: int, alphas_cumprod: torch.Tensor, generator: torch.Generator, high_noise: bool = False
+) -> Batch:
+    """A draw for sets of ``pictures`` pictures, latents [B, C, h, w]. alphas_cumprod: the schedule, [steps].
+
+    high_noise: timesteps are drawn in proportion to themselves, a departure: looks are decided at the high ones.
+    """
+    sets, steps = latents.shape[0] // pictures, len(alphas_cumprod)
+    timestep, missing, captioned = draw(sets, pictures, steps, generator)
     noise = torch.randn(latents.shape, generator=generator)
+    if high_noise:
+        timestep = high_timesteps(sets, steps, generator).repeat_interleave(pictures)
     return Batch(latents, noise, alphas_cumprod[timestep], timestep, missing, captioned)
 
 
@@ -88,6 +104,12 @@ def weights(batch: Batch, most: float, prediction: str = EPS) -> torch.Tensor:
     a = batch.alphas_cumprod.to(batch.latents)
     snr = a / (1 - a)
     return snr.clamp(max=most) / (snr + 1 if prediction == V else snr)
+
+
+def high_noise_weights(alphas_cumprod: torch.Tensor, prediction: str = EPS) -> torch.Tensor:
+    """Like ``alphas_cumprod``: weights with which errors of noise, or of v, count as much as those of v, up to MOST_WEIGHT."""
+    weights = (1 / alphas_cumprod).clamp(max=MOST_WEIGHT)
+    return weights * alphas_cumprod if prediction == V else weights
 
 
 def loss(denoise: Denoise, batch: Batch, references: bool = True, prediction: str = EPS) -> torch.Tensor:

@@ -77,6 +77,11 @@ class TrainJointModel(io.ComfyNode):
                     "min_snr", default=0.0, min=0.0, max=100.0, step=0.5, optional=True, advanced=True,
                     tooltip="Most weight of a noise level by its signal-to-noise ratio, such as 5; 0 weighs all alike.",
                 ),
+                io.Boolean.Input(
+                    "head_start", default=False, optional=True, advanced=True,
+                    tooltip="For some hundred steps instead of many thousand: references are seen from the first step, and high "
+                    "noise, where looks are decided, counts more. The paper has neither.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with the LoRA."),
@@ -101,12 +106,13 @@ class TrainJointModel(io.ComfyNode):
     def execute(
         cls, model, clip, vae, data, name, steps, rate, side, rows, sheet_every, seed, method=LORA, rank=16, references=True,
         accumulate=1, save_memory=False, keep_aspect=False, min_snr=0.0,
+        head_start=False,
     ) -> io.NodeOutput:  # fmt: skip
         from .host import in_graph  # what it takes of the host, older ones lack: they shall have all other nodes
 
         settings = Settings(
             method, rank, references=references, steps=steps, rate=rate, seed=seed, side=side, rows=rows, buckets=keep_aspect,
-            snr=min_snr, saving=save_memory, data=data.strip().replace("\n", ", "),
+            snr=min_snr, head_start=head_start, saving=save_memory, data=data.strip().replace("\n", ", "),
         )  # fmt: skip
         trained, path, pictures = in_graph.train(
             model, clip, vae, data, name, settings, sheet_every, accumulate, cls.hidden.unique_id

@@ -11,6 +11,9 @@ METHODS = (LORA, LOHA, LOKR, FULL)
 MOST_PICTURES = 4
 """Of a set (section 3.2)."""
 
+SEEN = 0.5
+"""With a head start, what the weights of a reference begin as: this share of those of the noisy picture, in place of zero."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,8 +23,9 @@ class Settings:
     step, at least one set. sizes: how often sets of 1, 2, 3 and 4 pictures are, as far as a set has so many; the paper's are sets
     of 2 to 4, alike, and single pictures where there is one. side: pixels; pictures have an area of side * side. buckets:
     whether they keep their aspect, about; else they are square. snr: most weight that min-SNR gives (Hang et al., 2023), 0 leaves
-    all alike. saving: whether activations are computed again for the gradient, to save memory. data: what it is trained on, in
-    words, for people.
+    all alike. head_start: three departures from the paper for short runs: the model sees references from the first step, by SEEN;
+    timesteps are drawn in proportion to themselves, and errors weigh as those of v do. saving: whether activations are computed
+    again for the gradient, to save memory. data: what it is trained on, in words, for people.
     """
 
     method: str = LORA
@@ -36,6 +40,7 @@ class Settings:
     side: int = 512
     buckets: bool = False
     snr: float = 0.0
+    head_start: bool = False
     saving: bool = False
     optimiser: str = "adamw"
     every: int = 200

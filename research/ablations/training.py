@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,11 +16,13 @@ from ...nodes.demo import stored
 from ...nodes.demo.host import model as demo_model
 from ...nodes.host import weights
 from ...nodes.joint import objective, settings
-from ...nodes.joint.host import channels
+from ...nodes.joint.trained import ORDER_KEY
 from ...nodes.subject.host import files as subject_files
 from ...nodes.subject.host import loading
 from ...nodes.training import loop as training
-from .. import export, image_encoder, nets, train_denoiser, train_subjects
+from ...nodes.training.host.base import LATENT
+from ...nodes.training.settings import SEEN
+from .. import export, image_encoder, nets, train_denoiser
 from . import encoders
 from .arms import ARMS, CLIP, Arm
 from .sets import Pool, Sample
@@ -29,13 +31,8 @@ RATE = 6e-4
 ROWS = train_denoiser.ROWS
 SIZES = torch.tensor([0.1, 0.45, 0.2, 0.25])
 """How often a set has 1, 2, 3 or 4 pictures, as in the demo's own training."""
-SEEN = 0.5
-"""What a joint-image model's weights of references begin as, as a share of those of noisy pictures. Departure from zero: so what
-is given is seen from the first step, by attention that is there; from zero it was not found in 1,000."""
 HIDDEN, HIDDEN_WITH_TEXT = 0.1, 0.5
 """How often a baseline's reference is left out, where the text stays and where it is left out, too."""
-LATENT = 4
-"""Channels of latents."""
 SHOWN = "shown."
 """Where the weights of an arm's image encoder stand in its file."""
 
@@ -94,7 +91,7 @@ class Start:
         unet, text = nets.unet({**nets.UNET, "in_channels": 9 if wide else 4}), nets.text_encoder()
         if wide:
             train_denoiser.widen(self.unet, unet)
-            if arm.coupled:
+            if arm.coupled:  # from zero, references were not found in 1,000 steps
                 first = unet.state_dict()["input_blocks.0.0.weight"]
                 first[:, LATENT : 2 * LATENT] = SEEN * first[:, :LATENT]
         else:
@@ -113,10 +110,7 @@ def loss(
     of every caption, then of none, [captions + 1, 77, D]. Returns the loss, and the error of rows that are made from a reference
     alone: NaN where there are none.
     """
-    batch = objective.draw_batch(sample.latents, pictures, schedule, generator)
-    timestep = (torch.rand(len(batch.missing) // pictures, generator=generator).sqrt() * len(schedule)).long()
-    timestep = timestep.repeat_interleave(pictures)
-    batch = replace(batch, timestep=timestep, alphas_cumprod=schedule[timestep])
+    batch = objective.draw_batch(sample.latents, pictures, schedule, generator, high_noise=True)
     texts = states[torch.where(batch.captioned > 0, sample.captions, len(states) - 1).to(states.device)]
     seen, given = reference_of(arm, batch, pictures, generator)
     if arm.encoder:
@@ -133,7 +127,7 @@ def loss(
 
     errors = objective.loss(predict, batch, references=arm.coupled)
     from_reference = (batch.missing > 0) & (pictures > 1) if arm.coupled else given
-    weights = (1 / batch.alphas_cumprod).clamp(max=train_subjects.LARGEST_WEIGHT)
+    weights = objective.high_noise_weights(batch.alphas_cumprod)
     return (weights * errors).mean(), errors.detach()[from_reference].mean()
 
 
@@ -201,7 +195,7 @@ def write(path: Path, name: str, steps: int, trained: Mapping[str, dict]) -> Non
     config["unet"]["in_channels"] = trained["unet"]["input_blocks.0.0.weight"].shape[1]
     metadata |= {demo_config.KEY: json.dumps(config), "same_subject.ablation": json.dumps({"arm": name, "steps": steps})}
     if arm.coupled:
-        metadata[channels.METADATA_KEY] = settings.CHANNEL_ORDERS[0]
+        metadata[ORDER_KEY] = settings.CHANNEL_ORDERS[0]
     prefixes = {
         "unet": demo_config.PREFIXES["unet"],
         "text": demo_config.PREFIXES["clip"] + "transformer.",

@@ -10,8 +10,8 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch.utils.checkpoint import checkpoint
 
 from .. import coupled
-from ..settings import FULL, LOHA, Settings
-from .base import NAME, Base, widened
+from ..settings import FULL, LOHA, SEEN, Settings
+from .base import LATENT, NAME, Base, widened
 
 PARTS = ("attn1", "attn2", "ff")
 """Of a transformer block, what factors stand beside."""
@@ -42,6 +42,9 @@ class Network(torch.nn.Module):
         else:
             self.before = first.weight.detach().clone()
         first.weight = torch.nn.Parameter(self.before.clone().float())
+        if settings.head_start and settings.references and base.order is None:
+            with torch.no_grad():
+                first.weight[:, LATENT : 2 * LATENT] = SEEN * first.weight[:, :LATENT]
         self.names: list[str] = []
         if settings.method == FULL:
             self.unet = unet.float().requires_grad_(True)

@@ -48,7 +48,7 @@ def step(
     autocast: precision of the forward pass. Loss and draw are computed in single precision on the CPU.
     """
     settings, prediction = network.settings, network.base.prediction
-    batch = objective.draw_batch(sets.latents, sets.pictures, schedule, generator)
+    batch = objective.draw_batch(sets.latents, sets.pictures, schedule, generator, settings.head_start)
     captioned = batch.captioned > 0
     states = torch.where(captioned[:, None, None], sets.states, sets.null_states)
     y = None if sets.y is None else torch.where(captioned[:, None], sets.y, sets.null_y)
@@ -62,4 +62,6 @@ def step(
 
     rows = objective.loss(predict, batch, settings.references, prediction)
     weights = objective.weights(batch, settings.snr, prediction) if settings.snr else 1.0
+    if settings.head_start:
+        weights = weights * objective.high_noise_weights(batch.alphas_cumprod, prediction)
     return Outcome((weights * rows).mean(), rows.detach(), batch.missing)

@@ -116,6 +116,19 @@ def test_a_model_of_v_learns_v():
     assert abs(float(outcome.loss) / float((predicted - batch.noise).square().mean()) - 1) > 1e-2
 
 
+def test_a_head_start_sees_references_at_once_and_looks_at_high_noise():
+    base, given = tiny("sd15"), drawn("sd15")
+    own = base.unet.input_blocks[0][0].weight.detach().clone()
+    network = Network(base, Settings(head_start=True))
+    assert torch.equal(network.first[:, 4:8], 0.5 * own) and not network.first[:, 8].any()
+    outcome = step(network, given, base.schedule, torch.Generator().manual_seed(2))
+    batch = objective.draw_batch(given.latents, 2, base.schedule, torch.Generator().manual_seed(2), high_noise=True)
+    times = objective.high_timesteps(4000, 1000, torch.Generator().manual_seed(0)).float()
+    assert 650 < times.mean() < 683 and times.min() >= 0 and times.max() <= 999
+    assert float(outcome.loss) / float((outcome.rows / batch.alphas_cumprod.clamp(min=0.05)).mean()) == pytest.approx(1, rel=1e-5)
+    assert objective.high_noise_weights(torch.tensor([1.0, 0.5, 0.01]), "v").tolist() == pytest.approx([1, 1, 0.2])
+
+
 def test_min_snr_weighs_noise_and_v_as_the_paper_has_it():
     a = torch.tensor([0.99, 0.5, 0.01])
     batch = objective.Batch(torch.zeros(3, 4, 1, 1), torch.zeros(3, 4, 1, 1), a, torch.zeros(3), torch.zeros(3), torch.ones(3))
