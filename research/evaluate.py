@@ -64,6 +64,7 @@ SETTINGS = {
     "training-free-no-reference": Setting(references=0, model="single"),
     "joint-masked": Setting(masks="given"),
     "joint-masked-colours": Setting(masks="given", color_match=0.8),
+    "strong": Setting(cfg=5.0, masks="given", recipe="strong"),
     "stock": Setting(cfg=5.0, model="single", masks="given", recipe="auto"),
     "stock-without-colours": Setting(cfg=5.0, model="single", masks="given", recipe="auto", color_match=0.0),
     "stock-auto": Setting(cfg=5.0, model="single", masks="auto", recipe="auto"),

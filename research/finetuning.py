@@ -40,9 +40,9 @@ PAIRS = 64
 RESAMPLES, STEPS = 2000, 8
 BEFORE = {
     "before, as trained on sets": Setting(),
-    "before, without training": Setting(cfg=5.0, masks="given", recipe="auto"),
+    "before, recipe strong": Setting(cfg=5.0, masks="given", recipe="strong"),
 }
-AFTER = Setting()
+AFTER = {"after": Setting(), "after, recipe strong": Setting(cfg=5.0, masks="given", recipe="strong")}
 
 
 def run(options) -> int:
@@ -202,9 +202,9 @@ def judged(output: Path, full: bool, count: int) -> dict[str, dict[str, float]]:
     scorers = [measure.Scorer(judge, subject) for subject in subjects]
     print(f"{'on held-out subjects':28}{'top1':>8}{'simil.':>8}{'masked':>8}{'scene':>8}")
     rows = {}
-    for name, setting in {**BEFORE, "after": AFTER}.items():
-        model, clip, vae = demo_model.load(output if full and name == "after" else export.FILES["single"])
-        if name == "after" and not full:
+    for name, setting in (BEFORE | AFTER).items():
+        model, clip, vae = demo_model.load(output if full and name in AFTER else export.FILES["single"])
+        if name in AFTER and not full:
             lora = comfy.utils.load_torch_file(str(output), safe_load=True)
             model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
         sampler = measure.Sampler((model, clip, vae), STEPS)

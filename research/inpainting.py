@@ -54,7 +54,7 @@ def one_after_the_other(
         prepared = sets.prepare(
             clip, vae, seen, [alone if trained else pair.prompt], "", 1, right - left, picture.shape[1], start=start
         )
-        options = sets.best_options(model, prepared.joint_set)
+        options = sets.options_of(settings.AUTO, model, prepared.joint_set)
         if not trained:
             options = replace(options, subject_masks=settings.GIVEN)
         painted = sets.apply(model, prepared.joint_set, settings.Settings(options=options))

@@ -61,7 +61,7 @@ class Sampler:
         count, joint_set = setting.references, self.joint_set(subjects, setting, seed)
         positive, negative = self.texts(subjects, count)
         options = replace(
-            sets.best_options(self.model, joint_set) if setting.recipe == choices.AUTO else choices.Options(),
+            sets.options_of(setting.recipe, self.model, joint_set),
             levels=frozenset(choices.LEVELS if setting.coupled else ()),
             null_references=choices.LITERAL if setting.literal else choices.ISOLATED,
             subject_masks=setting.masks,

@@ -151,7 +151,7 @@ class Painter:
             place = {"by_word": True} if words else {"where": [where]}
             shown += references.gather(picture, masks, [caption], "pad", "grey", True, **place)
         one = sets.prepare(self.clip, self.vae, shown, [pair.prompt], "", 1, 2 * SIDE, SIDE)
-        options = replace(sets.best_options(self.model, one.joint_set), subject_masks=settings.GIVEN)
+        options = replace(sets.options_of(settings.AUTO, self.model, one.joint_set), subject_masks=settings.GIVEN)
         model = sets.apply(self.model, one.joint_set, settings.Settings(options=options))
         return self.first(model, one.positive, one.negative, one.latent, seed)
 

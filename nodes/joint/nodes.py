@@ -663,8 +663,9 @@ class ApplyJeDi(io.ComfyNode):
                     options=list(settings.RECIPES),
                     default=settings.PAPER,
                     optional=True,
-                    tooltip="Paper: as published, for models trained on sets. Auto: that for such models, and for all others "
-                    "the best found without training, with masks of the subject. JeDi Options decide instead where connected.",
+                    tooltip="Paper: as published, for models trained on sets. Auto: that for such models, strong for all others. "
+                    "Strong: masks of the subject, and three times the attention to it. JeDi Options decide instead where "
+                    "connected.",
                 ),
                 io.Combo.Input(
                     "step_noise",
@@ -700,7 +701,7 @@ class ApplyJeDi(io.ComfyNode):
         step_noise=settings.WHOLE_BATCH,
     ) -> io.NodeOutput:
         if options is None:
-            options = joint_sets.best_options(model, joint_set) if recipe == settings.AUTO else settings.Options()
+            options = joint_sets.options_of(recipe, model, joint_set)
         chosen = settings.Settings(guidance, image_scale, start_percent, end_percent, options, strength, step_noise)
         node = None if cls.hidden is None else cls.hidden.unique_id
         return io.NodeOutput(joint_sets.apply(model, joint_set, chosen, node))

@@ -19,8 +19,9 @@ CURVES = (LINEAR, EARLY, LATE)
 """When a strength that changes over the schedule does most of that: evenly, at first, or at last."""
 MASKS = (OFF, GIVEN, AUTO)
 """Whether a reference shows only its subject: not at all, where a mask was given, or always, with masks found by the model."""
-PAPER = "paper"
-RECIPES = (PAPER, AUTO)
+PAPER, STRONG = "paper", "strong"
+RECIPES = (PAPER, AUTO, STRONG)
+"""As published; that for models trained on sets and the next for others; what was found best without training."""
 EACH_PICTURE, WHOLE_BATCH = "each picture", "whole batch"
 STEP_NOISES = (EACH_PICTURE, WHOLE_BATCH)
 """What noise that a sampler adds at its steps is drawn for; the first is what a new node has, the second what 0.1.0 did."""
@@ -82,7 +83,7 @@ TRAINING_FREE = Options(
 )
 """The best found for a model that was never trained on sets and one reference, on drawn subjects that no figure is given for.
 
-Several references share the strength, see `sets.best_options`.
+Several references share the strength, see `sets.options_of`.
 """
 
 

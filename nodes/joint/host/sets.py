@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .. import picking, starting
 from ..layout import JointSet, Layout, Named, draw_known_noise, draw_noise, key_of
 from ..references import Reference, made_for, set_size
-from ..settings import AUTO, TRAINING_FREE, Options, Settings
+from ..settings import AUTO, PAPER, TRAINING_FREE, Options, Settings
 from . import channels, encoding, subject_masks, tagging, trained, words
 from .sampling import JointSampling
 
@@ -124,12 +124,12 @@ def apply(model, joint_set: JointSet, settings: Settings, node: str | None = Non
     return JointSampling(joint_set, settings, order, node=node).install(model)
 
 
-def best_options(model, joint_set: JointSet) -> Options:
-    """The form of the method that suits a model and a set: the paper's if the model's file says that it was trained on sets.
+def options_of(recipe: str, model, joint_set: JointSet) -> Options:
+    """The form of the method by one of `settings.RECIPES`: auto is the paper's if the model's file says it was trained on sets.
 
-    Else the one without training, whose strength is shared by the references that act in one place.
+    The strong one's strength is shared by the references that act in one place.
     """
-    if trained.on_sets(model):
+    if recipe == PAPER or (recipe == AUTO and trained.on_sets(model)):
         return Options()
     return replace(TRAINING_FREE, reference_strength=TRAINING_FREE.reference_strength / max(1, _together(joint_set)))
 

@@ -161,7 +161,7 @@ def _of_subject(painter: Painter, pictures: torch.Tensor, concept: Concept, pain
     prepared = sets.prepare(
         painter.clip, painter.vae, concept.subject, [concept.prompt], sets=len(pictures), width=width, height=height
     )
-    options = sets.best_options(painter.model, prepared.joint_set)
+    options = sets.options_of(joint_settings.AUTO, painter.model, prepared.joint_set)
     options = replace(options, coupling_start=concept.start, coupling_end=concept.end)
     chosen = joint_settings.Settings(options=options, strength=concept.strength)
     model = sets.apply(painter.model, prepared.joint_set, chosen)

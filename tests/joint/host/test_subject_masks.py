@@ -91,15 +91,17 @@ def test_a_caption_without_its_subject_is_refused_with_the_remedy(single, toys, 
 def test_a_recipe_follows_what_the_models_file_says(single):
     joint = demo_model.load(Path(pack.ROOT / "demo" / "demo.safetensors"))[0]
     one, four = (layout.JointSet(layout.Layout(1, 2, n), torch.zeros(n, 4, 8, 8), torch.zeros(1, n, 4, 8, 8), "") for n in (1, 4))
-    assert sets.best_options(joint, one) == settings.Options()
-    assert sets.best_options(single[0], one) == settings.TRAINING_FREE
+    assert sets.options_of(settings.AUTO, joint, one) == settings.Options()
+    assert sets.options_of(settings.STRONG, joint, one) == settings.TRAINING_FREE
+    assert sets.options_of(settings.PAPER, single[0], one) == settings.Options()
+    assert sets.options_of(settings.AUTO, single[0], one) == settings.TRAINING_FREE
     halves = torch.zeros(4, 2, 8, 8)
     halves[:2, :, :4], halves[2:, :, 4:] = 1, 1
     assert (
-        sets.best_options(single[0], replace(four, where=halves)).reference_strength
+        sets.options_of(settings.AUTO, single[0], replace(four, where=halves)).reference_strength
         == settings.TRAINING_FREE.reference_strength / 2
     )
-    shared = sets.best_options(single[0], four)
+    shared = sets.options_of(settings.AUTO, single[0], four)
     assert shared.reference_strength == settings.TRAINING_FREE.reference_strength / 4
     assert replace(shared, reference_strength=settings.TRAINING_FREE.reference_strength) == settings.TRAINING_FREE
 

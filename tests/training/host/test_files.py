@@ -141,7 +141,11 @@ def test_a_lora_of_four_channels_says_that_it_was_trained_on_sets():
     model, plain = with_lora(models.model(), state), models.model()
     assert channels.channel_order(model, "auto") is None
     assert known.on_sets(model) and not known.on_sets(plain)
-    assert joint_sets.best_options(model, case().joint_set) == joint.Options() != joint_sets.best_options(plain, case().joint_set)
+    assert (
+        joint_sets.options_of(joint.AUTO, model, case().joint_set)
+        == joint.Options()
+        != joint_sets.options_of(joint.AUTO, plain, case().joint_set)
+    )
     model.patch_model()
     weight = plain.model.diffusion_model.input_blocks[0][0].weight
     assert torch.equal(model.model.diffusion_model.input_blocks[0][0].weight, weight)
