@@ -3,7 +3,8 @@
     python3 research/finetune.py --checkpoint FILE --data SOURCE... --output FILE            a LoRA, for stock loaders
     python3 research/finetune.py --checkpoint FILE --data SOURCE... --output FILE --method full    a checkpoint
     python3 research/finetune.py --estimate              memory of a step: of a GPU's, for usual choices, counted
-    python3 research/finetune.py --demo                                   a small LoRA on the demo world, before and after
+    python3 research/finetune.py --measure sd15          a step on a model of full size with random weights, timed and counted
+    python3 research/finetune.py --demo                  a small LoRA on the demo world, before and after
 
 SOURCE is a folder of sets, videos, shards and more: `python3 research/data.py SOURCE` says what it holds. Started again with the
 same arguments, a run goes on where it was, however it ended.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
+from same_subject.research.data import parquet
 
 METHODS = ("LoRA", "LoHa", "LoKr", "full")
 SUBJECTS = 40
@@ -32,16 +34,20 @@ SUBJECTS = 40
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
-    if not (options.demo or options.estimate) and not (options.checkpoint and options.data and options.output):
-        _parser().error("needs --checkpoint, --data and --output, or --demo, or --estimate")
-    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, hosts.train_tools).root)
+    alone = options.demo or options.estimate or options.measure
+    if not alone and not (options.checkpoint and options.data and options.output):
+        _parser().error("needs --checkpoint, --data and --output, or --demo, --estimate or --measure alone")
+    tools = [hosts.train_tools] if options.accelerate or options.tensorboard else []
+    if parquet(options.data or ()):
+        tools.append(hosts.data_tools)
+    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, *tools).root)
     if options.accelerate and "ACCELERATE_MIXED_PRECISION" not in os.environ:
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate)]
         return subprocess.call([*command, __file__, *arguments])
     from same_subject.research import finetuning
 
     try:
-        if options.estimate:
+        if options.estimate or options.measure:
             return finetuning.estimate(options)
         return finetuning.demo(options) if options.demo else finetuning.run(options)
     except (ValueError, ImportError, ArithmeticError) as problem:
@@ -61,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, help="of learning (1e-4; with --demo 2e-3)")
     parser.add_argument("--rows", type=int, help="pictures of a round, at least one set (4; with --demo 32)")
     parser.add_argument("--accumulate", type=int, default=1, help="rounds of a step (%(default)s)")
-    parser.add_argument("--side", type=int, default=512, help="pictures have an area of side x side pixels (%(default)s)")
+    parser.add_argument("--side", type=int, help="pictures have an area of side x side pixels (512; with --measure sdxl 1024)")
     parser.add_argument("--buckets", action="store_true", help="keep the aspect of a set's pictures, about; else they are square")
     parser.add_argument("--snr", type=float, default=0.0, help="most weight of min-SNR, such as 5; 0 weighs all alike")
     parser.add_argument("--head-start", action="store_true", help="see references from the first step, and high noise more")
@@ -73,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="sample sheets: sets of the data, painted anew")
     parser.add_argument("--sheet-every", type=int, default=200, help="steps between two of them (%(default)s)")
     parser.add_argument("--estimate", action="store_true", help="print what a step would take of a GPU, and train nothing")
+    parser.add_argument("--measure", choices=("sd15", "sdxl"), help="train a step at full size, with random weights, and time it")
     parser.add_argument("--folder", type=Path, default=pack.ROOT / "runs", help="where the state of runs is kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--demo", action="store_true", help="train on the demo world, from its model of single pictures")

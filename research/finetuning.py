@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.sd
@@ -85,25 +85,37 @@ def sheet_into(folder: Path, base: bases.Base, options, settings: Settings):
 
 
 def estimate(options) -> int:
-    """Print what a step takes: of a user's checkpoint with a user's choices, or of usual ones."""
+    """Print what a step takes: of a user's checkpoint with a user's choices, or of usual ones; or take one and time it."""
+    if options.measure:
+        memory_table.show_measured(options.measure, settings_of(options, 2, memory_table.LAYOUTS[options.measure][1]))
+        return 0
     if not options.checkpoint:
         memory_table.show()
         return 0
     base = bases.open_checkpoint(options.checkpoint)
     settings = settings_of(options)
-    dtype = torch.float32 if options.method == FULL else torch.bfloat16
+    dtype = memory_table.kept_in(options.method)
     found = memory.estimate(base.patcher.model.model_config.unet_config, settings, dtype, base.vae.spacial_compression_encode())
     print(f"{options.checkpoint.name}, counted: {found.text()}")
     return 0
 
 
-def settings_of(options) -> Settings:
-    """What a user chose of a training from a checkpoint."""
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """latents: scaled, [2 * P, 4, h, w]. states: of captions, [C, T, D]. captions: number of each picture's, [2 * P]."""
+
+    latents: torch.Tensor
+    states: torch.Tensor
+    captions: torch.Tensor
+
+
+def settings_of(options, rows: int = 4, side: int = 512) -> Settings:
+    """What a user chose of a training from a checkpoint. rows, side: where none were given."""
     return Settings(
         options.method, options.rank, references=not options.without_references, steps=options.steps or 1000,
-        rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or 4, side=options.side, buckets=options.buckets,
-        snr=options.snr, head_start=options.head_start, saving=options.save_memory, optimiser=options.optimiser,
-        data=", ".join(options.data or ()),
+        rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or rows, side=options.side or side,
+        buckets=options.buckets, snr=options.snr, head_start=options.head_start, saving=options.save_memory,
+        optimiser=options.optimiser, data=", ".join(options.data or ()),
     )  # fmt: skip
 
 
@@ -116,15 +128,15 @@ def demo(options) -> int:
         data="the demo world",
     )  # fmt: skip
     output = options.output or options.folder / "demo_lora.safetensors"
-    base, held_out, full = single(), pairs(), settings.method == FULL
-    watcher = (50, lambda network, loop: say(loop.done, {"copying": round(copying_of(network, held_out), 4)}))
+    base, held_out, full = single(), pairs(single()), settings.method == FULL
+    watcher = (50, lambda network, loop: say(loop.done, {"copying": round(copying(network.base, held_out)[1], 4)}))
     print(f"Training: {settings.method}, {settings.steps} steps of {settings.rows} drawn pictures", flush=True)
     network = training.train(
         base, settings, Mixture([open_source("demo:", more=KINDS)], settings.seed), output, folder=options.folder,
         watchers=(watcher,) if settings.references else (), write=save_demo if full else files.save,
     )  # fmt: skip
     if settings.references:
-        low, middle, high = copying_bounds(network, held_out)
+        low, middle, high = copying(network.base, held_out)
         print(f"copying: {middle:.3f} [{low:.3f}, {high:.3f}] of {PAIRS} held-out pairs; 0 before training")
     rows = judged(output, full, options.subjects)
     print(f"{output} is written. {json.dumps(rows['after'])}")
@@ -141,40 +153,27 @@ def say(step: int, figures: dict) -> None:
     print(json.dumps({"step": step, **figures}), flush=True)
 
 
-def pairs() -> tuple[torch.Tensor, list[str]]:
-    """Scaled latents [2 * PAIRS, 4, h, w] of held-out pairs of pictures, and their captions."""
-    encoder = Encoder(single(), Settings(side=world.SIZE))
+def pairs(base: bases.Base, side: int = world.SIZE) -> Pairs:
+    """Held-out pairs of pictures of the drawn world, as ``base`` encodes them at ``side`` x ``side`` pixels."""
+    encoder = Encoder(base, Settings(side=side))
     source = open_source(f"demo:{SUBJECTS + PAIRS}", more=KINDS)
     drawn = [source.read(entry) for entry in source.entries(source.parts()[0])[SUBJECTS:]]
     both = [replace(one, pictures=one.pictures[:2], captions=one.captions[:2]) for one in drawn]
-    return torch.cat([encoder.encode(one).latents for one in both]), [text for one in both for text in one.captions]
-
-
-def errors_of(network: Network, held_out: tuple[torch.Tensor, list[str]]) -> torch.Tensor:
-    """`train_denoiser.reference_errors` of a network, [2, PAIRS]."""
-    latents, texts = held_out
+    texts = [text for one in both for text in one.captions]
     captions = sorted(set(texts))
-    with torch.no_grad():
-        encoded = [network.base.clip.encode_from_tokens(network.base.clip.tokenize(text)) for text in captions]
+    states = torch.cat([encoder.states(text)["states"] for text in captions])
     numbers = torch.tensor([captions.index(text) for text in texts])
-    states = torch.cat(encoded).to(latents)
-    return train_denoiser.reference_errors(network.base.unet, states, (latents, numbers), network.base.schedule)
+    return Pairs(torch.cat([encoder.encode(one).latents for one in both]), states, numbers)
 
 
-def copying_of(network: Network, held_out: tuple[torch.Tensor, list[str]]) -> float:
-    """`train_denoiser.copying` of a network."""
-    own, others = errors_of(network, held_out).mean(dim=1)
-    return float(others / own - 1)
-
-
-def copying_bounds(
-    network: Network, held_out: tuple[torch.Tensor, list[str]], resamples: int = 2000
-) -> tuple[float, float, float]:
-    """The same, between its 95 % bootstrap bounds over pairs: (low, itself, high)."""
-    errors = errors_of(network, held_out)
+def copying(base: bases.Base, pairs: Pairs, bounds: float = 0.95) -> tuple[float, float, float]:
+    """How much the right reference helps a ``base`` of 9 channels, `train_denoiser.copying`: between its bootstrap ``bounds``
+    over pairs (low, itself, high).
+    """
+    errors = train_denoiser.reference_errors(base.unet, pairs.states.to(loops.device()), (pairs.latents, pairs.captions), base.schedule)
     picks = torch.randint(errors.shape[1], (RESAMPLES, errors.shape[1]), generator=torch.Generator().manual_seed(0))
     own, others = errors[:, picks].mean(dim=2)
-    low, high = torch.quantile(others / own - 1, torch.tensor([0.025, 0.975])).tolist()
+    low, high = torch.quantile(others / own - 1, torch.tensor([(1 - bounds) / 2, (1 + bounds) / 2])).tolist()
     own, others = errors.mean(dim=1)
     return low, float(others / own - 1), high
 

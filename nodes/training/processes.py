@@ -11,6 +11,8 @@ import torch
 
 APART = 1_000_003
 """Between the seeds of two processes."""
+SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+"""What accelerate's launcher says in the environment of processes that shall share one model's weights."""
 
 
 def device() -> torch.device:
@@ -26,8 +28,12 @@ def mixed_precision():
 def launched(accumulate: int = 1) -> Processes:
     """As accelerate's launcher says in this process's environment; without it one process, in bfloat16.
 
-    accumulate: rounds of a step, where accelerate's own configuration names no other.
+    accumulate: rounds of a step, where accelerate's own configuration names no other. Raises ValueError where that says FSDP or
+    DeepSpeed.
     """
+    for name, said in SHARDED.items():
+        if os.environ.get(name, "").lower() in ("1", "true"):
+            raise ValueError(_not_sharded(said))
     if not any(name in os.environ for name in ("ACCELERATE_MIXED_PRECISION", "WORLD_SIZE")):
         return Processes(accumulate)
     try:
@@ -113,9 +119,7 @@ class Accelerated(Processes):
         self.rank, self.ranks, self.scaled = accelerator.process_index, accelerator.num_processes, accelerator.scaler is not None
         kind = accelerator.distributed_type.value
         if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
-            raise ValueError(
-                f"Training: accelerate's configuration says {kind}, which is not known here. Choose several CPUs or GPUs (DDP)."
-            )
+            raise ValueError(_not_sharded(kind))
 
     def autocast(self) -> AbstractContextManager:
         return self.accelerator.autocast()
@@ -179,3 +183,12 @@ class Accelerated(Processes):
 
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()
+
+
+def _not_sharded(said: str) -> str:
+    return (
+        f"Training: accelerate's configuration says {said}, but needs to say several CPUs or GPUs (DDP). FSDP and DeepSpeed cut a "
+        "model's weights into shards, one a process; ComfyUI's layers, and the factors beside them, need theirs whole. "
+        "`accelerate config` writes another configuration; where a GPU has too little memory, `--save-memory`, a LoRA in place of "
+        "all weights, or `--optimiser adamw8bit` take less."
+    )

@@ -27,7 +27,7 @@ def sets(live):
             (folder / f"{view}.txt").write_text("a star on the beach")
 
 
-def graph(name, steps, **inputs):
+def graph(name, steps, /, **inputs):
     """Training, and two pictures by what comes out of it."""
     painted = graphs.basic(("red.png",), file=FILE)
     chosen = {"data": "sets", "name": name, "steps": steps, "rate": 1e-2, "side": 64, "rows": 2, "sheet_every": 2, "seed": 1}

@@ -1,6 +1,8 @@
 """What training writes, on the live server: with stock loaders, before its first step, the same pictures as the base's."""
 
 import json
+import os
+from argparse import Namespace
 
 import pytest
 from safetensors import safe_open
@@ -9,8 +11,9 @@ from same_subject.nodes.demo.host import model as demo_model
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host import files
 from same_subject.nodes.training.host.network import Network
-from same_subject.nodes.training.settings import FULL, Settings
-from same_subject.tests.server import graphs
+from same_subject.nodes.training.settings import FULL, LORA, Settings
+from same_subject.research import finetune, finetuning
+from same_subject.tests.server import checkpoints, graphs
 from same_subject.tests.tiny import models
 
 FIRST = "diffusion_model.input_blocks.0.0.lora_up.weight"
@@ -54,3 +57,33 @@ def test_before_the_first_step_a_joint_graph_makes_the_bytes_of_the_base(live, t
 def test_a_joint_lora_on_a_model_that_has_its_channels_is_refused_in_a_sentence(live, trained):
     with pytest.raises(Exception, match="trained on one of 4 input channels, but this one has 9"):
         picture(live, "tiny.safetensors", lora="step 0.safetensors")
+
+
+@pytest.mark.parametrize(("kind", "asked"), (("sd15", "SAME_SUBJECT_TRAIN"), ("sdxl", "SAME_SUBJECT_SDXL")))
+def test_files_of_the_command_load_through_stock_loaders_and_begin_at_the_base(live, kind, asked, tmp_path):
+    """In the real layouts, which takes minutes and gigabytes: the variable asks for it. 20 steps make another picture."""
+    if not os.environ.get(asked):
+        pytest.skip(f"writes gigabytes; {asked}=1 asks for it")
+    folders = {name: live.base / "models" / name for name in ("checkpoints", "loras")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    base, vae = folders["checkpoints"] / "base.safetensors", checkpoints.small_autoencoder()
+    checkpoints.save_sd15(base, vae=vae) if kind == "sd15" else checkpoints.save_sdxl(base, checkpoints.SDXL_UNET, vae)
+    shown = {}
+    for name, method, steps, rate in (("base", "", 0, 0), ("untrained", LORA, 1, 1e-30), ("trained", LORA, 20, 1e-3),
+                                      ("whole", FULL, 1, 1e-30)):  # fmt: skip
+        output = folders["checkpoints" if method == FULL else "loras"] / f"{name}.safetensors"
+        if method:
+            chosen = {"checkpoint": base, "data": ["demo:8"], "output": output, "folder": tmp_path, "method": method}
+            chosen |= {"steps": steps, "rate": rate, "rows": 2, "rank": 4, "side": 64}
+            assert finetuning.run(Namespace(**{**vars(finetune._parser().parse_args([])), **chosen})) == 0
+        graph = graphs.basic(("red.png",))
+        file = output if method == FULL else base
+        graph["model"] = graphs.node("CheckpointLoaderSimple", ckpt_name=file.name)
+        if method == LORA:
+            graph["lora"] = graphs.node(
+                "LoraLoaderModelOnly", model=graphs.link("model"), lora_name=output.name, strength_model=1.0
+            )
+            graph["jedi"]["inputs"]["model"] = graphs.link("lora")
+        shown[name] = [picture.tobytes() for picture in graphs.pictures(live, graph)]
+    assert shown["untrained"] == shown["whole"] == shown["base"] != shown["trained"]

@@ -10,6 +10,7 @@ import torch
 from same_subject.nodes.training import loop as training
 from same_subject.nodes.training import optimisers
 from same_subject.nodes.training.processes import Processes
+from same_subject.tests.tiny import apart
 
 CPU = torch.device("cpu")
 
@@ -146,13 +147,18 @@ def killed_while_writing(folder):
     line(folder, accumulate=3)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are of POSIX")
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
+def killed(folder):
+    """Two runs, one after the other, that are killed; in a process of its own, see `apart`."""
     for moment in (killed_in_a_step, killed_while_writing):
-        process = multiprocessing.get_context("fork").Process(target=moment, args=(tmp_path / "killed",))
+        process = multiprocessing.get_context("fork").Process(target=moment, args=(folder,))
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are of POSIX")
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
+    apart.call(__name__, "killed", tmp_path / "killed")
     assert (tmp_path / "killed" / "line.part").read_bytes() == b"half"
     assert torch.load(tmp_path / "killed" / "line.pt", weights_only=True)["done"] == 2
     whole, resumed = line(tmp_path / "whole", accumulate=3), line(tmp_path / "killed", accumulate=3)

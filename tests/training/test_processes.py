@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import shutil
 import socket
 
 import pytest
 import torch
 from same_subject.nodes.training import loop as training
 from same_subject.nodes.training.processes import Processes, launched
+from same_subject.tests.tiny import apart
 
 pytest.importorskip("accelerate", reason="accelerate is a training tool; `python3 dev/test.py` brings it")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked, so that they start at once")
@@ -19,10 +21,11 @@ def train(folder, processes, mine, stop_at=None):
     torch.manual_seed(100 * processes.rank)  # other weights in each process: the first one's count
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
     loop = training.Loop(folder, "line", {"net": net}, 0.05, STEPS, 5, every=1, processes=processes)
-    for step in loop:
+    for round, step in enumerate(loop):
         if step == stop_at:
             break
         rows = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(step))[mine(processes)]
+        rows = rows.chunk(processes.accumulate)[round % processes.accumulate]
         loss = (loop.nets["net"](rows) - rows.sum(dim=1, keepdim=True)).square().mean()
         loop.learn(loss, {"loss": loss.item(), "own": torch.rand((), generator=loop.generator).item()})
     return loop
@@ -37,15 +40,19 @@ def one_of(rank, ranks, port, folder, stop_at, settings):
     """A process as accelerate's launcher starts it."""
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), ACCELERATE_USE_CPU="true", ACCELERATE_MIXED_PRECISION="no", **settings,
+        MASTER_PORT=str(port), ACCELERATE_USE_CPU="true",
     )  # fmt: skip
-    loop = train(folder, launched(), halves, stop_at)
+    os.environ.update({"ACCELERATE_MIXED_PRECISION": "no", **settings})
+    processes = launched()
+    loop = train(folder, processes, halves, stop_at)
     os.makedirs(folder, exist_ok=True)
-    torch.save({"figures": loop.figures, "done": loop.done}, folder / f"said-{rank}.pt")
+    with processes.autocast():
+        precision = str((torch.ones(1, 1) @ torch.ones(1, 1)).dtype)
+    torch.save({"figures": loop.figures, "done": loop.done, "precision": precision}, folder / f"said-{rank}.pt")
 
 
 def together(folder, ranks=2, stop_at=None, settings=None):
-    """Train in ``ranks`` processes; returns the state on disk."""
+    """Train in ``ranks`` processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,7 +65,21 @@ def together(folder, ranks=2, stop_at=None, settings=None):
         if process.exitcode is None:
             process.kill()
     assert [process.exitcode for process in started] == [0] * ranks
-    return torch.load(folder / "line.pt", weights_only=True)
+
+
+def runs(folder):
+    """All that the tests look at, each of two processes; in a process of its own, see `apart`."""
+    import accelerate.optimizer  # noqa: F401  what all of them import is here at once
+
+    together(folder / "whole")
+    together(folder / "parts", stop_at=2)
+    shutil.copy(folder / "parts" / "line.pt", folder / "parts" / "stopped.pt")
+    together(folder / "parts")
+    together(folder / "rounds", settings={"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"})
+
+
+def state(folder, name="line"):
+    return torch.load(folder / f"{name}.pt", weights_only=True)
 
 
 def numbers(state):
@@ -67,40 +88,55 @@ def numbers(state):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """Trained in this process; what it imports for that, both of the two have at once."""
-    import accelerate.optimizer  # noqa: F401
-
+    """Trained in this process."""
     folder = tmp_path_factory.mktemp("one")
-    return train(folder, Processes(on=torch.device("cpu")), halves), torch.load(folder / "line.pt", weights_only=True)
+    return train(folder, Processes(on=torch.device("cpu")), halves), state(folder)
 
 
 @pytest.fixture(scope="module")
-def two(one, tmp_path_factory):
+def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    return folder, together(folder)
+    apart.call(__name__, "runs", folder)
+    return folder
 
 
 def test_two_processes_are_one_with_the_batch_doubled(one, two, tmp_path):
-    (one, alone), (folder, state) = one, two
+    one, alone = one
+    both = state(two / "whole")
     half = train(tmp_path, Processes(on=torch.device("cpu")), lambda processes: slice(0, ROWS // 2))
-    whole, apart = numbers(alone), numbers(torch.load(tmp_path / "line.pt", weights_only=True))
-    error, effect = ((other - whole).abs().max() / whole.abs().max() for other in (numbers(state), apart))
+    whole, less = numbers(alone), numbers(state(tmp_path))
+    error, effect = ((other - whole).abs().max() / whole.abs().max() for other in (numbers(both), less))
     assert 0 < error < 1e-6 < 1e-3 < effect, (error, effect)
-    assert state["done"] == one.done == half.done == STEPS
-    said = [torch.load(folder / f"said-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert both["done"] == one.done == half.done == STEPS
+    said = [state(two / "whole", f"said-{rank}") for rank in (0, 1)]
     assert said[0]["figures"]["own"] == one.figures["own"] != said[1]["figures"]["own"]
 
 
-def test_two_processes_go_on_to_the_same_bits(two, tmp_path):
-    folder, whole = two
-    assert together(tmp_path, stop_at=2)["done"] == 2
-    state = together(tmp_path)
-    assert torch.equal(numbers(state), numbers(whole))
-    for before, after in zip(whole["ranks"], state["ranks"], strict=True):
+def test_two_processes_go_on_to_the_same_bits(two):
+    whole, parts = state(two / "whole"), state(two / "parts")
+    assert state(two / "parts", "stopped")["done"] == 2 and parts["done"] == STEPS
+    assert torch.equal(numbers(parts), numbers(whole))
+    for before, after in zip(whole["ranks"], parts["ranks"], strict=True):
         assert torch.equal(before["generator"], after["generator"]) and before["figures"] == after["figures"]
-    assert not torch.equal(state["ranks"][0]["generator"], state["ranks"][1]["generator"])
+    assert not torch.equal(parts["ranks"][0]["generator"], parts["ranks"][1]["generator"])
 
 
 def test_a_state_of_two_processes_is_refused_by_one(two):
     with pytest.raises(ValueError, match="state of 2 processes, but this run has 1. Start as many"):
-        train(two[0], Processes(on=torch.device("cpu")), halves)
+        train(two / "whole", Processes(on=torch.device("cpu")), halves)
+
+
+def test_rounds_and_precision_are_accelerates(one, two):
+    """Two processes of two rounds each are one with the whole batch."""
+    rounds, whole = state(two / "rounds"), numbers(one[1])
+    assert rounds["done"] == STEPS and (numbers(rounds) - whole).abs().max() / whole.abs().max() < 1e-6
+    said = [state(two / name, "said-1") for name in ("whole", "rounds")]
+    assert [one["precision"] for one in said] == ["torch.float32", "torch.bfloat16"]
+    assert len(said[1]["figures"]["loss"]) == 2 * len(said[0]["figures"]["loss"])
+
+
+@pytest.mark.parametrize(("name", "said"), (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")))
+def test_shards_of_a_model_are_refused_with_the_reason(name, said, monkeypatch):
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(ValueError, match=f"says {said}, but needs to say several CPUs or GPUs .*shards, one a process; .*whole"):
+        launched()

@@ -29,7 +29,7 @@ TOKENS = 77
 SMALL = 50_000_000
 
 
-def _as_on_gpu(unet: torch.nn.Module) -> None:
+def as_on_gpu(unet: torch.nn.Module) -> None:
     """Norms in single precision, as mixed precision has them on a GPU. Fake tensors stand on the CPU, which has them in half."""
     for layer in unet.modules():
         if isinstance(layer, (torch.nn.GroupNorm, torch.nn.LayerNorm)):
@@ -65,13 +65,13 @@ def _counted(config: Mapping[str, Any], network: Network, unet: torch.nn.Module,
     """Of a network without numbers, in the mode that gives its tensors shapes alone."""
     settings = network.settings
     _stand_in((unet, network))
-    _as_on_gpu(unet)
+    as_on_gpu(unet)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     weights = {id(w): w.nbytes for part in (unet, network) for w in (*part.parameters(), *part.buffers())}
     for parameter in parameters:
         weights.pop(id(parameter))
     states = memory.of_trained(parameters, bool(settings.decay), settings.optimiser == "adamw8bit")
-    sets, schedule, generator = _sets(config, settings, factor), torch.linspace(0.99, 0.01, 1000), torch.Generator()
+    sets, schedule, generator = batch(config, settings, factor), torch.linspace(0.99, 0.01, 1000), torch.Generator()
 
     def forward() -> torch.Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -95,8 +95,8 @@ def _stand_in(parts: tuple[torch.nn.Module, ...]) -> None:
                 module._buffers[name] = made.setdefault(id(weight), torch.empty(weight.shape, dtype=weight.dtype))
 
 
-def _sets(config: Mapping[str, Any], settings: Settings, factor: int) -> Sets:
-    """A batch of the largest sets that are met."""
+def batch(config: Mapping[str, Any], settings: Settings, factor: int = FACTOR) -> Sets:
+    """A batch of zeros, of the largest sets that are met."""
     pictures = max(settings.set_sizes)
     rows, side = settings.sets(pictures) * pictures, settings.side // factor
     width = config["context_dim"]

@@ -78,7 +78,7 @@ def test_a_checkpoint_in_a_real_layout_becomes_a_joint_one_for_stock_loaders(kin
             found[name] = sampled(joined, clip, decoder)
         assert "lora key not loaded" not in caplog.text and "ERROR" not in caplog.text
         assert torch.equal(found["untrained"], expected) and not torch.equal(found["trained"], expected)
-        assert all(list((tmp_path / "kept" / kind).rglob("*.safetensors")) for kind in ("latent", "text"))
+        assert len(list((tmp_path / "kept").rglob("*.safetensors"))) > 2
         del model, joined
         output = tmp_path / "whole.safetensors"
         with torch.inference_mode(False):

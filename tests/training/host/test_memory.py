@@ -24,7 +24,7 @@ def test_a_step_takes_what_was_counted_before(path, method, saving):
     config = dict(base.patcher.model.model_config.unet_config)
     said = memory.estimate(config, settings, torch.float32, 8)
     network = Network(base, settings)
-    memory._as_on_gpu(base.unet)
+    memory.as_on_gpu(base.unet)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     width = config["context_dim"]
     sets = Sets(torch.ones(8, 4, 32, 32), torch.ones(8, 77, width), torch.ones(1, 77, width), 2)

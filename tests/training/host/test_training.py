@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from same_subject.nodes.data.mixing import Mixture
 from same_subject.nodes.data.opening import open_source
 from same_subject.nodes.demo.host import model as demo_model
+from same_subject.nodes.training.cache import Cache
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host import training
 from same_subject.nodes.training.host.batches import Batches
@@ -65,16 +66,16 @@ def test_batches_are_whole_sets_of_one_shape_with_their_own_texts(path):
 
 def test_what_is_kept_on_disk_is_what_would_be_made_and_of_this_checkpoint_alone(path, tmp_path):
     base, one = opened(path), next(stream())
-    plain, kept = Encoder(base, SETTINGS), Encoder(base, SETTINGS, tmp_path)
+    plain, kept = Encoder(base, SETTINGS), Encoder(base, SETTINGS, Cache(tmp_path))
     made = plain.encode(one)
     for _ in range(2):
-        found = Encoder(base, SETTINGS, tmp_path).encode(one)
+        found = Encoder(base, SETTINGS, Cache(tmp_path)).encode(one)
         assert sets.gap(found.latents, made.latents) < 1e-4 and torch.equal(found.places, made.places)
         assert torch.equal(kept.states("a ball")["states"], plain.states("a ball")["states"])
     files = list(tmp_path.rglob("*.safetensors"))
     assert len(files) == 4 + 1
     files[0].write_bytes(b"cut")
-    Encoder(base, SETTINGS, tmp_path).encode(one), Encoder(base, SETTINGS, tmp_path).states("a ball")
+    Encoder(base, SETTINGS, Cache(tmp_path)).encode(one), Encoder(base, SETTINGS, Cache(tmp_path)).states("a ball")
     assert len(list(tmp_path.rglob("*.safetensors"))) == 5 and all(file.stat().st_size > 100 for file in files)
 
 
