@@ -170,7 +170,9 @@ def copying(base: bases.Base, pairs: Pairs, bounds: float = 0.95) -> tuple[float
     """How much the right reference helps a ``base`` of 9 channels, `train_denoiser.copying`: between its bootstrap ``bounds``
     over pairs (low, itself, high).
     """
-    errors = train_denoiser.reference_errors(base.unet, pairs.states.to(loops.device()), (pairs.latents, pairs.captions), base.schedule)
+    errors = train_denoiser.reference_errors(
+        base.unet, pairs.states.to(loops.device()), (pairs.latents, pairs.captions), base.schedule
+    )
     picks = torch.randint(errors.shape[1], (RESAMPLES, errors.shape[1]), generator=torch.Generator().manual_seed(0))
     own, others = errors[:, picks].mean(dim=2)
     low, high = torch.quantile(others / own - 1, torch.tensor([(1 - bounds) / 2, (1 + bounds) / 2])).tolist()

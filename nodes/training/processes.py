@@ -187,8 +187,8 @@ class Accelerated(Processes):
 
 def _not_sharded(said: str) -> str:
     return (
-        f"Training: accelerate's configuration says {said}, but needs to say several CPUs or GPUs (DDP). FSDP and DeepSpeed cut a "
-        "model's weights into shards, one a process; ComfyUI's layers, and the factors beside them, need theirs whole. "
-        "`accelerate config` writes another configuration; where a GPU has too little memory, `--save-memory`, a LoRA in place of "
-        "all weights, or `--optimiser adamw8bit` take less."
+        f"Training: accelerate's configuration says {said}, but needs to say several CPUs or GPUs (DDP). FSDP and DeepSpeed cut "
+        "a model's weights into shards, one a process; ComfyUI's layers, and the factors beside them, need theirs whole. "
+        "`accelerate config` writes another configuration; where a GPU has too little memory, `--save-memory`, a LoRA in place "
+        "of all weights, or `--optimiser adamw8bit` take less."
     )

@@ -9,7 +9,6 @@ from argparse import Namespace
 import comfy.sd
 import comfy.utils
 import pytest
-import torch
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host.network import Network
 from same_subject.nodes.training.settings import FULL, LORA, Settings
