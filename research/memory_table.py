@@ -102,8 +102,8 @@ def measure(layout: str, settings: Settings) -> Measured:
 def show_measured(layout: str, settings: Settings) -> None:
     """Print what `measure` finds, of sets of 2, beside what was counted."""
     settings = replace(settings, sizes=(0.0, 1.0))
-    name = f"{LAYOUTS[layout][0]} with random weights, {settings.method}"
-    print(f"{name}, {settings.rows} pictures of {settings.side} x {settings.side}, one step on {comfy.model_management.get_torch_device()}:", flush=True)
+    name, device = f"{LAYOUTS[layout][0]} with random weights, {settings.method}", comfy.model_management.get_torch_device()
+    print(f"{name}, {settings.rows} pictures of {settings.side} x {settings.side}, one step on {device}:", flush=True)
     found = measure(layout, settings)
     print(f"counted before: {found.counted.text()}")
     if found.peak:
