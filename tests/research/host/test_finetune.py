@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from same_subject.nodes.data.opening import open_source
+from same_subject.nodes.joint import objective
 from same_subject.nodes.joint import settings as joint
 from same_subject.nodes.joint.host import channels, encoding, tagging
 from same_subject.nodes.joint.host import sets as joint_sets
@@ -87,3 +88,21 @@ def test_a_checkpoint_in_a_real_layout_becomes_a_joint_one_for_stock_loaders(kin
         model, clip, decoder, _ = comfy.sd.load_checkpoint_guess_config(str(output))
         assert channels.channel_order(model, "auto") == joint.CHANNEL_ORDERS[0]
         assert torch.equal(sampled(model, clip, decoder), expected)
+
+
+def test_copying_is_nothing_for_what_looks_away_and_much_for_what_looks_at_its_own_reference():
+    schedule = objective.sd_alphas_cumprod().float()
+    latents = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0)).repeat_interleave(2, dim=0)
+    pairs = finetuning.Pairs(latents, torch.zeros(1, 77, 8), torch.zeros(32, dtype=torch.long))
+
+    def looking(share):
+        def unet(x, timestep, states, transformer_options):
+            a, shown = schedule[timestep.long()][:, None, None, None], x[:, 4:8]
+            guess = share * shown[1::2].repeat_interleave(2, dim=0)  # the first of a pair is to be painted
+            return (x[:, :4] - a.sqrt() * guess) / (1 - a).sqrt()
+
+        return finetuning.copying(Namespace(unet=unet, schedule=schedule), pairs)
+
+    assert looking(0.0) == (0.0, 0.0, 0.0)
+    low, middle, high = looking(0.5)
+    assert 1 < low < middle < high
