@@ -95,6 +95,7 @@ class Shown:
     node: str | None
     sets: Sets | None = None
     losses: list[float] = field(default_factory=list)
+    first: int = 0
     last: Image.Image | None = None
 
     def __post_init__(self):
@@ -102,6 +103,8 @@ class Shown:
         self.send: Callable[..., None] = strip.sender(self.node)
 
     def record(self, network: Network, loop: Loop) -> None:
+        if not self.losses:
+            self.first = loop.done - 1
         self.losses.append(loop.last.get("loss", 0.0))
         self.bar.update_absolute(loop.done)
         if loop.done == 1 or loop.done % 10 == 0:
@@ -118,7 +121,7 @@ class Shown:
 
     def pictures(self) -> list[Image.Image]:
         """The curve and, where there is one, the last sheet."""
-        return [sheets.curve(self.losses, self.steps), *([self.last] if self.last else [])]
+        return [sheets.curve(self.losses, self.steps, self.first), *([self.last] if self.last else [])]
 
     def end(self) -> None:
         self.send(picture=None)

@@ -102,8 +102,8 @@ def _pictures(base: Base, latents: torch.Tensor) -> list[Image.Image]:
     return whole
 
 
-def curve(losses: Sequence[float], steps: int) -> Image.Image:
-    """Losses of each step so far, of ``steps``: as they are, and their running mean."""
+def curve(losses: Sequence[float], steps: int, first: int = 0) -> Image.Image:
+    """Losses of each step so far, of ``steps``: as they are, and their running mean. first: steps that were done before them."""
     shown = Image.new("RGB", CURVE, (28, 28, 30))
     finite = [value for value in losses if value == value and abs(value) != float("inf")]
     if not finite:
@@ -117,7 +117,7 @@ def curve(losses: Sequence[float], steps: int) -> Image.Image:
     for values, colour in ((finite, (80, 84, 96)), (means, (120, 200, 255))):
         points = [
             (number / max(1, steps - 1) * (CURVE[0] - 1), (CURVE[1] - 14) * (1 - min(1.0, value / top)) + 12)
-            for number, value in enumerate(values, steps - len(values) if len(values) > steps else 0)
+            for number, value in enumerate(values, first)
         ]
         draw.line(points if len(points) > 1 else points * 2, fill=colour)
     draw.text((4, 0), f"loss {means[-1]:.4f}", fill=(220, 220, 220))
