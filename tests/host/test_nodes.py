@@ -139,6 +139,7 @@ def test_every_node_is_described_and_every_input_and_output_has_a_tooltip(extens
             ["Subjects"],
             ["Training"],
             ["Scores"],
+            ["Training Data"],
             [],
         ), name
         assert schema.description and schema.display_name, name
