@@ -61,7 +61,7 @@ class SetPrompts(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="collage", tooltip="The prompt of the collage: photos of the same …"),
+                io.String.Output(display_name="collage", tooltip="The prompt of the collage: photos of the same thing."),
                 io.String.Output(display_name="phrases", tooltip="The object, a line for each instance, for Find Concepts."),
                 io.String.Output(display_name="scenes", tooltip="A scene for each instance, one a line, for Paste Instances."),
                 io.String.Output(display_name="subject", tooltip="The object's name, for Group Instances."),
