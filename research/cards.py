@@ -90,6 +90,23 @@ def subject(family: str) -> Image.Image:
     return whole
 
 
+def album() -> Image.Image:
+    """Eight pictures of a toy, two of them chosen, and below them the toy in a new scene."""
+    whole, draw = card("needs an SD 1.5 checkpoint")
+    side, chosen = 132, (1, 6)
+    for number in range(8):
+        left, top = 22 + number % 4 * 154, 16 + number // 4 * 146
+        one = emblem.scene(side * FINE, emblem.SCENES[number % len(emblem.SCENES)], 12 * (number % 5 - 2))
+        whole.paste(one, (left * FINE, top * FINE), one)
+        if number in chosen:
+            edges = [edge * FINE for edge in (left - 4, top - 4, left + side + 4, top + side + 4)]
+            draw.rounded_rectangle(edges, 16 * FINE, outline=SUN, width=6 * FINE)
+    arrow(draw, SIDE / 2, 308)
+    large = emblem.scene(216 * FINE, emblem.SCENES[1], 20)
+    whole.paste(large, ((SIDE - 216) // 2 * FINE, 366 * FINE), large)
+    return whole
+
+
 def people(places: bool) -> Image.Image:
     """Two portraits, the masks of their places where these are given, and below them both in one picture."""
     whole, draw = card("needs an SDXL checkpoint")
@@ -158,6 +175,7 @@ def cards() -> dict[str, Image.Image]:
     return {
         "My Subject in New Scenes - SD 1.5": subject("SD 1.5"),
         "My Subject in New Scenes - SDXL": subject("SDXL"),
+        "The Nearest of Many Pictures - SD 1.5": album(),
         "Two People in One Picture - SDXL": people(places=False),
         "People in Places You Paint - SDXL": people(places=True),
         "Subjects Where You Want Them - SD 2": subjects(),

@@ -22,6 +22,7 @@ if not __package__:
 
 import argparse
 import contextlib
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,10 @@ OF_METHOD = {
     "subject-diffusion": {"steps": 50, "cfg": 3.0, "image": 1.5, "sampler": "ipndm", "scheduler": "normal"},
 }
 """Settings that are not given: JeDi's paper names none for its tables; Subject-Diffusion's are those of its appendix D."""
+PICTURES = {"jedi": 4, "subject-diffusion": 6}
+"""Of each prompt: JeDi's as DreamBooth's, Subject-Diffusion's by its section 4.2; of pairs 6 in any case, by its table 2."""
+CHOICE = {"jedi": "all", "subject-diffusion": "one"}
+"""Of the input: JeDi's by its supplement 6, Subject-Diffusion's 4,500 pictures are of one a subject."""
 OF_DEMO = {"steps": 8, "cfg": 3.0, "image": 3.0, "sampler": "dpmpp_2m", "scheduler": "karras", "size": 64}
 DEMO_FILES = {"jedi": "demo.safetensors", "subject-diffusion": "scenes.safetensors"}
 
@@ -63,9 +68,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--protocol", choices=("single", "pairs", "faces"), default="single", help="one subject, two, or people (%(default)s)")
     add("--method", choices=tuple(OF_METHOD), default="jedi", help="which nodes make the pictures (%(default)s)")
     add("--inputs", type=int, default=1, help="pictures that a subject is shown by (%(default)s)")
-    add("--choice", choices=("all", "one"), default="all", help="with one input: each picture in turn, or one at random")
+    add(
+        "--choice",
+        choices=("all", "one"),
+        help="with one input: each picture in turn, or one at random; default all, of subject-diffusion one",
+    )
     add("--compare", choices=("all", "inputs"), default="all", help="with all real pictures, or the inputs alone (ablations)")
-    add("--pictures", type=int, help="of each prompt; default 4, with pairs 6")
+    add("--pictures", type=int, help="of each prompt; default 4, with pairs or subject-diffusion 6")
     add("--subjects", type=int, default=0, help="how many subjects or pairs; default all")
     add("--prompts", type=int, default=0, help="how many prompts; default all")
     add("--pairs", type=Path, help="a file of pairs, a line each such as cat-dog; default those of Subject-Diffusion")
@@ -115,18 +124,24 @@ def run(options: argparse.Namespace, host: hosts.Host) -> int:
     people = options.protocol == plan.FACES
     subjects, own = plan.read(options.data, people), plan.prompts_of(options.data)
     wanted = plan.Wanted(
-        options.protocol, options.inputs, options.choice == "all" and not people,
-        options.pictures or (6 if options.protocol == plan.PAIRS else 4), options.subjects, options.prompts, options.seed,
+        options.protocol, options.inputs, (options.choice or CHOICE[options.method]) == "all" and not people,
+        options.pictures or (6 if options.protocol == plan.PAIRS else PICTURES[options.method]), options.subjects,
+        options.prompts, options.seed,
     )  # fmt: skip
     cases, settings, made = plan.cases(subjects, wanted, own, options.pairs), settings_of(options), options.output / "pictures"
-    begin(options.output, {**asdict(settings), "seed": options.seed, "data": plan.fingerprint(subjects, own)})
+    told = {**asdict(settings), "seed": options.seed, "data": plan.fingerprint(subjects, own), "weights": hashes(options)}
+    begin(options.output, told)
+    judge = judge_of(options, host)
+    print(*judge.notes, sep="\n", end="\n" * bool(judge.notes))
+    file = options.output / f"scores-{judge.name}.jsonl"
+    real = of_real(judge, cases, file)
     with serving(options, host, cases, made) as urls:
         failed = making.make(cases, settings, made, urls, options.ray) if urls else []
-    scores, notes = scored(options, host, cases, made)
+    scores, notes = scored(judge, cases, made, file), list(judge.notes)
     few = [one.name for one in subjects if len(one.pictures) < options.inputs]
     if few:
         notes.append(f"Shown by fewer than {options.inputs} pictures, as there are no more: {', '.join(few)}.")
-    text = "\n".join((report(options, cases, scores), *notes, *(f"Not made: {line}" for line in failed)))
+    text = "\n".join((report(options, cases, scores, real), *notes, *(f"Not made: {line}" for line in failed)))
     (options.output / "table.txt").write_text(text + "\n", encoding="utf-8")
     page.write(options.output / "index.html", f"{_method(options)}, {options.protocol}", text, cases, made, scores)
     print(f"\n{text}\n\nPictures side by side: {options.output / 'index.html'}")
@@ -140,20 +155,39 @@ def settings_of(options: argparse.Namespace):
     demo = options.checkpoint == DEMO
     chosen = {**OF_METHOD[options.method], "size": 512, **(OF_DEMO if demo else {})}
     chosen |= {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}
-    return graphs.Settings(
-        options.method, DEMO_FILES[options.method] if demo else Path(options.checkpoint).name, demo, guidance=options.guidance,
-        recipe=options.recipe, lora=Path(options.lora).name, adapter=Path(options.adapter).name,
-        clip_vision=Path(options.clip_vision).name, **chosen,
-    )  # fmt: skip
+    known = {name: given if options.servers else Path(given).name for name, _, given in files(options)}
+    if demo:
+        known["checkpoint"] = DEMO_FILES[options.method]
+    return graphs.Settings(options.method, demo=demo, guidance=options.guidance, recipe=options.recipe, **known, **chosen)
 
 
-def report(options: argparse.Namespace, cases: list, scores: dict[str, dict]) -> str:
-    """The published tables that belong to the protocol, with our row."""
+def files(options: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """The weights that pictures are made with: name of the option, folder in the host's `models`, what was given or ""."""
+    folders = {"checkpoint": "checkpoints", "lora": "loras", "adapter": "subject_adapters", "clip_vision": "clip_vision"}
+    return [(name, folder, getattr(options, name)) for name, folder in folders.items()]
+
+
+def hashes(options: argparse.Namespace) -> dict[str, str]:
+    """sha256 of the weights that are files here, so that a file which was trained on is not taken for what it was."""
+    found = {}
+    for name, _, given in files(options):
+        path = pack.ROOT / "demo" / DEMO_FILES[options.method] if name == "checkpoint" and given == DEMO else Path(given)
+        if given and path.is_file():
+            digest = hashlib.sha256()
+            with open(path, "rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+            found[name] = digest.hexdigest()
+    return found
+
+
+def report(options: argparse.Namespace, cases: list, scores: dict[str, dict], real: dict[str, dict]) -> str:
+    """The published tables that belong to the protocol, with our row and that of the real pictures."""
     from same_subject.research.bench import plan, protocol, tables
 
     groups = tables.by_subject(cases, scores)
     if options.protocol == plan.FACES:
-        return tables.faces(_method(options), groups, sum(not one["face"] for one in scores.values()), len(scores))
+        return tables.faces(_method(options), groups, real, sum(not one["face"] for one in scores.values()), len(scores))
     if options.protocol == plan.PAIRS:
         shown = [("Subject-Diffusion, table 2", protocol.SUBJECT_DIFFUSION_2)]
     elif all(len(one.pictures) == 1 for case in cases for one in case.subjects):
@@ -162,7 +196,7 @@ def report(options: argparse.Namespace, cases: list, scores: dict[str, dict]) ->
         shown = [("JeDi, table 2", protocol.TABLE_2)]
     if options.protocol == plan.SINGLE and options.method != "jedi":
         shown.append(("Subject-Diffusion, table 1", protocol.SUBJECT_DIFFUSION_1))
-    text = "\n\n".join(tables.table(title, rows, _method(options), groups) for title, rows in shown)
+    text = "\n\n".join(tables.table(title, rows, _method(options), groups, real) for title, rows in shown)
     return "\n".join(filter(None, (text, tables.left_out(cases, scores))))
 
 
@@ -197,10 +231,7 @@ def serving(options: argparse.Namespace, host: hosts.Host, cases: list, made: Pa
         yield options.servers
     else:
         with server.Server(host) as live:
-            for given, folder in (
-                (options.checkpoint, "checkpoints"), (options.lora, "loras"), (options.adapter, "subject_adapters"),
-                (options.clip_vision, "clip_vision"),
-            ):  # fmt: skip
+            for _, folder, given in files(options):
                 if given and given != DEMO:
                     if not Path(given).is_file():
                         raise SetupError(f"dreambench: {given} is not there. Give the file, or --servers that know it by name.")
@@ -209,26 +240,46 @@ def serving(options: argparse.Namespace, host: hosts.Host, cases: list, made: Pa
             yield [live.client.url]
 
 
-def scored(options: argparse.Namespace, host: hosts.Host, cases: list, made: Path) -> tuple[dict[str, dict], list[str]]:
-    """Scores of all pictures that are there, by the case's name, and sentences on what was left out."""
-    from same_subject.research.bench import judging, scoring, scoring_files
+def judge_of(options: argparse.Namespace, host: hosts.Host):
+    """What scores the pictures of the protocol, a `judging.Scoring`."""
+    from same_subject.research.bench import judging, plan
 
     folder = options.scores or host.root / "models" / "scores"
-    if options.protocol == "faces":
-        judge, name, notes = judging.of_faces(folder, options.faces, options.detector)
-    else:
-        judge, name, notes = judging.of_subjects(folder, options.detector, options.segmenter, options.compare == "inputs")
-    if judge is None:
-        return {}, notes
-    file = options.output / f"scores-{name}.jsonl"
+    if options.protocol == plan.FACES:
+        return judging.of_faces(folder, options.faces, options.detector)
+    return judging.of_subjects(folder, options.detector, options.segmenter, options.compare == "inputs")
+
+
+def of_real(judge, cases: list, file: Path) -> dict[str, dict]:
+    """Scores of each subject's real pictures with each other, by its name. Before any picture is made, so that what is wrong with
+    networks or data is said then."""
+    import comfy.model_management
+    from same_subject.research.bench import scoring_files
+
+    known, found = scoring_files.kept(file), {}
+    for subject in {one.name: one for case in cases for one in case.subjects}.values() if judge.score else ():
+        if (name := f"real/{subject.name}") not in known:
+            known[name] = judge.real(subject)
+            scoring_files.keep(file, name, known[name])
+        found[subject.name] = {title: value for title, value in known[name].items() if value is not None}
+    comfy.model_management.unload_all_models()  # a server may need the memory
+    return found
+
+
+def scored(judge, cases: list, made: Path, file: Path) -> dict[str, dict]:
+    """Scores of all pictures that are there, by the case's name."""
+    from same_subject.research.bench import scoring, scoring_files
+
+    if not judge.score:
+        return {}
     scores = scoring_files.kept(file)
     left = [case for case in cases if case.name not in scores and (made / f"{case.name}.png").is_file()]
     for number, case in enumerate(left, 1):
-        scores[case.name] = judge(case, scoring.opened(made / f"{case.name}.png"))
-        scoring_files.keep(file, case, scores[case.name])
+        scores[case.name] = judge.score(case, scoring.opened(made / f"{case.name}.png"))
+        scoring_files.keep(file, case.name, scores[case.name])
         if number % 200 == 0:
             print(f"{number} of {len(left)} scored", flush=True)
-    return {case.name: scores[case.name] for case in cases if case.name in scores}, notes
+    return {case.name: scores[case.name] for case in cases if case.name in scores}
 
 
 if __name__ == "__main__":

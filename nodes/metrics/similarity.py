@@ -35,6 +35,17 @@ def pairwise(generated: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return (unit(generated) @ unit(real).T).mean(dim=1)
 
 
+def among(pictures: torch.Tensor) -> float:
+    """The mean cosine of two different ones of ``pictures`` [B, D]: how much they are of one subject (table 8).
+
+    Raises ValueError for less than two.
+    """
+    if len(pictures) < 2:
+        raise ValueError(f"{len(pictures)} picture was given, but pairs need at least 2")
+    each = unit(pictures).double()
+    return float(((each @ each.T).sum() - (each * each).sum()) / (len(each) * (len(each) - 1)))
+
+
 def to_own_text(pictures: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     """CLIP-T: the cosine of each of ``pictures`` [B, D] to its own of ``texts`` [B, D], or to a single one [1, D]: [B].
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,11 +15,19 @@ from ...nodes.demo.host import tools
 from ...nodes.host import catalogue, model_files, weights
 from ...nodes.identity.host import face_analysis
 from ...nodes.metrics.host import encoders, files
-from .plan import Case
+from .plan import Case, Subject
 from .scoring import DEMO, Cutter, FaceJudge, Judge
 
-Scoring = tuple[Callable[[Case, torch.Tensor], dict] | None, str, list[str]]
-"""What scores a picture of a case, a name for all that its scores depend on, and sentences for the user."""
+
+@dataclass(frozen=True)
+class Scoring:
+    """name: tells all that scores depend on. notes: sentences for the user. score: of a picture of a case; None is without
+    networks. real: of a subject's real pictures, with each other; raises SetupError for one that cannot be compared with."""
+
+    notes: list[str]
+    name: str = ""
+    score: Callable[[Case, torch.Tensor], dict] | None = None
+    real: Callable[[Subject], dict] | None = None
 
 
 def networks(folder: Path) -> tuple[encoders.ScoreModels, list[str]]:
@@ -44,13 +52,16 @@ def of_subjects(folder: Path, detector: Path | None, segmenter: Path | None, inp
     """CLIP-T, CLIP-I and DINO, with a detector MCLIP-I and MDINO, too."""
     models, notes = networks(folder)
     if models.clip is None and models.dino is None:
-        return None, "", notes
+        return Scoring(notes)
     cut = Cutter(detector, segmenter) if detector else None
     if cut is None:
         notes.append("MCLIP-I and MDINO need --detector and --segmenter, which find subjects and cut them out.")
     judge = Judge(models, cut, inputs_only)
     used = [stamp for path in (detector, segmenter) if path for stamp in _stamps(path)]
-    return lambda case, picture: asdict(judge(case, picture)), judge.id([str(stamp) for stamp in used]), notes
+    return Scoring(
+        notes, judge.id([str(stamp) for stamp in used]), lambda case, picture: asdict(judge(case, picture)),
+        lambda subject: asdict(judge.of_real(subject)),
+    )  # fmt: skip
 
 
 def of_faces(folder: Path, faces: Path | None, demo: Path | None) -> Scoring:
@@ -70,7 +81,8 @@ def of_faces(folder: Path, faces: Path | None, demo: Path | None) -> Scoring:
             raise SetupError(f"dreambench: {problem}") from problem
     told = ["faces", str(faces or demo), models.clip.stamp if models.clip else ""]
     judge = FaceJudge(analysis, models.clip)
-    return judge, hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12], [note for note in notes if "CLIP" in note]
+    name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+    return Scoring([note for note in notes if "CLIP" in note], name, judge, judge.of_real)
 
 
 def _stamps(path: Path) -> tuple:

@@ -89,6 +89,7 @@ TABLE_2 = (
     Published("ELITE (1 input)", (0.2961, 0.7924, 0.8615, 0.5922, 0.6805)),
     Published("JeDi (1 input)", (0.3040, 0.7818, 0.8764, 0.6190, 0.7510)),
     Published("JeDi (3 inputs)", (0.2932, 0.8139, 0.9011, 0.6791, 0.8037)),
+    Published("Real pictures (table 8)", (None, 0.885, None, 0.774, None)),
 )
 TABLE_5 = (
     Published("BLIP Diffusion", (0.2851, 0.8107, 0.8234, 0.6091, 0.6018)),

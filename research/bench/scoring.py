@@ -35,10 +35,8 @@ class Cutter:
     def __init__(self, detector: Path, segmenter: Path | None):
         try:
             if detector.is_file() and detector.suffix == DEMO:
-                from ..labels.worker import ToyMasks
-
                 self.detector = tools.load(detector)[1]
-                self.segmenter = ToyMasks(self.detector.finder)
+                self.segmenter = tools.ToyMasks(self.detector.finder)
             else:
                 self.detector = grounding.load(detector)
                 self.segmenter = segmenting.load(segmenter)
@@ -91,11 +89,21 @@ class Judge:
             mean["clip_t"] = float(similarity.to_own_text(whole["clip"], self.texts[case.prompt]))
         return Scores(**mean)
 
-    def _of(self, subject: Subject, inputs: Sequence[int], picture: torch.Tensor, whole: dict[str, torch.Tensor]) -> Scores:
+    def of_real(self, subject: Subject) -> Scores:
+        """How alike real pictures of a subject are (JeDi, table 8), as far as it has two: what a perfect copyist would have."""
+        seen = self._real(subject)
+        every = (("clip_i", seen.whole.get("clip")), ("dino", seen.whole.get("dino")))
+        every += (("mclip_i", seen.masked.get("clip")), ("mdino", seen.masked.get("dino")))
+        return Scores(**{name: similarity.among(each) for name, each in every if each is not None and len(each) > 1})
+
+    def _real(self, subject: Subject) -> Seen:
         if subject.name not in self.real:
             shown = [opened(path) for path in subject.pictures]
             self.real[subject.name] = self._see(shown, subject.word, self._whole(shown))
-        real, made = self.real[subject.name], self._see([picture], subject.word, whole)
+        return self.real[subject.name]
+
+    def _of(self, subject: Subject, inputs: Sequence[int], picture: torch.Tensor, whole: dict[str, torch.Tensor]) -> Scores:
+        real, made = self._real(subject), self._see([picture], subject.word, whole)
         wanted = list(inputs) if self.inputs_only else list(range(len(subject.pictures)))
         found = {}
         for name, title, masked in (("clip", "clip_i", "mclip_i"), ("dino", "dino", "mdino")):
@@ -126,23 +134,31 @@ class FaceJudge:
 
     def __init__(self, analysis, clip: Clip | None):
         self.analysis, self.clip = analysis, clip
-        self.known: dict[Path, torch.Tensor | None] = {}
+        self.known: dict[Path, torch.Tensor] = {}
 
     def __call__(self, case: Case, picture: torch.Tensor) -> dict:
         """identity: the mean over the inputs. face: whether the picture shows one. clip_t: None without CLIP."""
         mine = self._face(picture)
-        given = [case.subjects[0].pictures[place] for place in case.inputs[0]]
-        for path in given:
-            if path not in self.known:
-                self.known[path] = self._face(opened(path))
-            if self.known[path] is None:
-                raise SetupError(f"dreambench: no face was found in {path}, but one is needed to compare with. Take it out.")
-        every = [0.0 if mine is None else float(self.known[path] @ mine) for path in given]
+        given = [self._known(case.subjects[0].pictures[place]) for place in case.inputs[0]]
+        every = [0.0 if mine is None else float(one @ mine) for one in given]
         said = {"identity": sum(every) / len(every), "face": mine is not None, "clip_t": None}
         if self.clip:
             seen = self.clip.pictures([preprocessing.as_picture(picture)], 1)
             said["clip_t"] = float(similarity.to_own_text(seen, self.clip.texts([case.prompt])[0]))
         return said
+
+    def of_real(self, subject: Subject) -> dict[str, float]:
+        """identity: how alike a person's pictures are, where there are two. Raises SetupError for one without a face."""
+        every = [self._known(path) for path in subject.pictures]
+        return {"identity": similarity.among(torch.stack(every))} if len(every) > 1 else {}
+
+    def _known(self, path: Path) -> torch.Tensor:
+        if path not in self.known:
+            found = self._face(opened(path))
+            if found is None:
+                raise SetupError(f"dreambench: no face was found in {path}, but one is needed to compare with. Take it out.")
+            self.known[path] = found
+        return self.known[path]
 
     def _face(self, picture: torch.Tensor) -> torch.Tensor | None:
         faces = self.analysis.faces(picture)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .plan import Case
-
 
 def kept(file: Path) -> dict[str, dict]:
-    """Scores by the case's name; a last line that was cut off is left out, and cut off the file."""
+    """Scores by the name of their case; a last line that was cut off is left out, and cut off the file."""
     if not file.is_file():
         return {}
     found, whole = {}, 0
@@ -26,6 +24,7 @@ def kept(file: Path) -> dict[str, dict]:
     return found
 
 
-def keep(file: Path, case: Case, scores: dict) -> None:
+def keep(file: Path, name: str, scores: dict) -> None:
+    """Add what was measured of the case of this name."""
     with open(file, "a", encoding="utf-8") as lines:
-        lines.write(json.dumps({"case": case.name, **scores}) + "\n")
+        lines.write(json.dumps({"case": name, **scores}) + "\n")

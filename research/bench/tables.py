@@ -10,6 +10,7 @@ from . import protocol
 from .plan import Case
 
 WIDTH = 36
+REAL = "your real pictures, with each other"
 
 
 def by_subject(cases: Iterable[Case], scores: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
@@ -33,8 +34,11 @@ def means(groups: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> di
     return found
 
 
-def table(title: str, published: Sequence[protocol.Published], method: str, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """The published rows and ours, with standard errors over subjects."""
+def table(
+    title: str, published: Sequence[protocol.Published], method: str, groups: Mapping[str, Mapping[str, float]],
+    real: Mapping[str, Mapping[str, float]],
+) -> str:  # fmt: skip
+    """The published rows and ours, with standard errors over subjects. real: what pictures of ``groups`` would have as copies."""
     ours = means(groups, NAMES)
     lines = [title, f"{'':{WIDTH}}" + "".join(f"{TITLES[name]:>9}" for name in NAMES)]
     lines += [f"{row.method:{WIDTH}}" + "".join(map(_cell, row.figures)) for row in published]
@@ -42,17 +46,24 @@ def table(title: str, published: Sequence[protocol.Published], method: str, grou
     lines.append(
         f"{f'  +- over {len(groups)} subjects':{WIDTH}}" + "".join(_cell(one[1] if one else None) for one in ours.values())
     )
+    if any(real.values()):
+        copied = means(real, NAMES).values()
+        lines.append(f"{REAL:{WIDTH}}" + "".join(_cell(one[0] if one else None) for one in copied))
     return "\n".join(lines)
 
 
-def faces(method: str, groups: Mapping[str, Mapping[str, float]], without: int, pictures: int) -> str:
-    """Subject-Diffusion's table 4 and ours."""
+def faces(
+    method: str, groups: Mapping[str, Mapping[str, float]], real: Mapping[str, Mapping[str, float]], without: int, pictures: int
+) -> str:
+    """Subject-Diffusion's table 4 and ours. without: how many of ``pictures`` show no face."""
     ours = means(groups, ("identity", "clip_t"))
     lines = ["Subject-Diffusion, table 4 (published: FaceNet; ours: another recogniser, so that identities do not compare)"]
     lines.append(f"{'':{WIDTH}}{'identity':>10}{'prompt':>9}")
     lines += [f"{name:{WIDTH}}{identity:10.3f}{prompt:9.3f}" for name, identity, prompt in protocol.FACES]
     cells = [_cell(one[0] if one else None) for one in ours.values()]
     lines.append(f"{method[:WIDTH]:{WIDTH}} {cells[0]}{cells[1]}")
+    if copied := means(real, ("identity",))["identity"]:
+        lines.append(f"{REAL:{WIDTH}} {_cell(copied[0])}{_cell(None)}")
     lines.append(f"{without} of {pictures} pictures show no face and count 0.")
     return "\n".join(lines)
 

@@ -33,3 +33,12 @@ def test_a_mean_leaves_out_what_was_not_measured():
     mean = similarity.mean([Scores(clip_t=0.2, dino=0.5), Scores(clip_t=0.4), Scores()])
     assert mean == Scores(clip_t=pytest.approx(0.3), dino=0.5)
     assert similarity.line(mean) == "CLIP-T 0.3000  DINO 0.5000"
+
+
+def test_pictures_of_one_subject_are_compared_with_each_other_and_not_with_themselves():
+    each = rows(4, 2)
+    angles = [torch.cosine_similarity(each[a], each[b], dim=0) for a in range(4) for b in range(4) if a != b]
+    assert similarity.among(each) == pytest.approx(float(sum(angles)) / 12, abs=1e-6)
+    assert similarity.among(each[:1].expand(3, -1)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="1 picture was given, but pairs need at least 2"):
+        similarity.among(each[:1])

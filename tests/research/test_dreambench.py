@@ -127,21 +127,23 @@ def test_pictures_are_made_once_and_what_failed_is_said(tmp_path, monkeypatch):
 def test_scores_are_kept_and_a_line_that_was_cut_off_is_made_again(tmp_path):
     file = tmp_path / "scores.jsonl"
     first, second = plan.cases(plan.read(folder(tmp_path / "data", can=1)), plan.Wanted(pictures=2, most_prompts=1))
-    scoring_files.keep(file, first, {"dino": 0.5, "mdino": None})
-    scoring_files.keep(file, second, {"dino": 0.75})
+    scoring_files.keep(file, first.name, {"dino": 0.5, "mdino": None})
+    scoring_files.keep(file, second.name, {"dino": 0.75})
     file.write_bytes(file.read_bytes()[:-3])
     assert scoring_files.kept(file) == {first.name: {"dino": 0.5, "mdino": None}}
-    scoring_files.keep(file, second, {"dino": 0.25})
+    scoring_files.keep(file, second.name, {"dino": 0.25})
     assert scoring_files.kept(file) == {first.name: {"dino": 0.5, "mdino": None}, second.name: {"dino": 0.25}}
 
 
 def test_the_table_has_every_subject_with_the_same_weight_beside_the_published_rows(tmp_path):
     cases = plan.cases(plan.read(folder(tmp_path, can=1, dog=2)), plan.Wanted(pictures=1, most_prompts=1))
     scores = {"can/1/01-1": {"dino": 0.2, "mdino": None}, "dog/1/01-1": {"dino": 0.6}, "dog/2/01-1": {"dino": 0.8, "mdino": 0.9}}
-    text = tables.table("JeDi, table 2", protocol.TABLE_2, "mine", tables.by_subject(cases, scores))
+    real = {"can": {}, "dog": {"dino": 0.7}}
+    text = tables.table("JeDi, table 2", protocol.TABLE_2, "mine", tables.by_subject(cases, scores), real)
     assert "JeDi (1 input)                         0.3040   0.7818   0.8764   0.6190   0.7510" in text
     assert re.search(r"^mine +- +- +- +0\.4500 +0\.9000$", text, re.M), "(0.2 + (0.6 + 0.8) / 2) / 2"
     assert re.search(r"^  \+- over 2 subjects +- +- +- +0\.2500 +0\.0000$", text, re.M)
+    assert re.search(r"^your real pictures, with each other +- +- +- +0\.7000 +-$", text, re.M)
     assert tables.left_out(cases, scores).startswith("2 of 3 pictures, in which the subject was not found")
 
 
@@ -180,3 +182,20 @@ def test_options_that_do_not_fit_are_refused(more):
     with pytest.raises(SystemExit):
         dreambench.parse(["--checkpoint", "a", "--data", "b", *more])
     assert isinstance(dreambench.parse(["--checkpoint", "a", "--data", "b"]), argparse.Namespace)
+
+
+def test_weights_are_known_by_what_they_are_and_by_the_servers_names(tmp_path):
+    """A file that was trained on is another one; servers know files in folders of theirs, which is no path here."""
+    (tmp_path / "joint.safetensors").write_bytes(b"before")
+    given = ["--checkpoint", str(tmp_path / "joint.safetensors"), "--data", "b"]
+    here = dreambench.parse(given)
+    before = dreambench.hashes(here)
+    (tmp_path / "joint.safetensors").write_bytes(b"trained")
+    assert set(before) == {"checkpoint"} and dreambench.hashes(here) != before
+    assert dreambench.settings_of(here).checkpoint == "joint.safetensors"
+    there = dreambench.parse(
+        ["--checkpoint", "sd15/joint.safetensors", "--data", "b", "--lora", "mine/a.safetensors", "--servers", "u"]
+    )
+    settings = dreambench.settings_of(there)
+    assert (settings.checkpoint, settings.lora) == ("sd15/joint.safetensors", "mine/a.safetensors")
+    assert dreambench.hashes(there) == {}

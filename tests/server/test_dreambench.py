@@ -47,6 +47,8 @@ def test_the_protocol_runs_and_goes_on_where_it_was(live, data, tmp_path, capsys
     assert "JeDi (1 input)                         0.3040   0.7818" in said and "+- over 2 subjects" in said
     (ours,) = [line.split()[-5:] for line in said.splitlines() if line.startswith("demo (jedi, 1 input)")]
     assert all(-1 <= float(value) <= 1 for value in ours)
+    (copied,) = [line.split()[-5:] for line in said.splitlines() if line.startswith("your real pictures")]
+    assert copied[0] == "-" and all(0 < float(value) < 1 for value in copied[1:])
     assert (tmp_path / "index.html").read_text().count("<img") == 4 + 8
     (scores,) = tmp_path.glob("scores-*.jsonl")
     before = scores.read_text()
@@ -75,6 +77,9 @@ def test_a_subject_in_its_picture_scores_above_one_that_is_not(live, data, tmp_p
     (scores,) = tmp_path.glob("scores-*.jsonl")
     for line in scores.read_text().splitlines():
         said = json.loads(line)
+        if said["case"].startswith("real/"):
+            assert said["dino"] < 0.9, "two pictures of a toy are not one"
+            continue
         assert [said[name] for name in ("clip_i", "mclip_i", "dino", "mdino")] == pytest.approx([1] * 4, abs=1e-5)
 
 
@@ -88,3 +93,9 @@ def test_two_subjects_and_likeness_of_faces(live, data, tmp_path, capsys):
     assert run(live, data, tmp_path / "faces", "--protocol", "faces", "--prompts", "1", "--pictures", "1") == 0
     said = capsys.readouterr().out
     assert "Subject-Diffusion, table 4" in said and "of 2 pictures show no face and count 0" in said
+    assert "your real pictures, with each other" in said
+    (tmp_path / "people" / "nobody").mkdir(parents=True)
+    preprocessing.as_picture(torch.full((64, 64, 3), 0.5)).save(tmp_path / "people" / "nobody" / "1.png")
+    with pytest.raises(hosts.SetupError, match="no face was found in .*nobody"):
+        run(live, tmp_path / "people", tmp_path / "none", "--protocol", "faces")
+    assert not list((tmp_path / "none").rglob("*.png")), "said before a picture is made"

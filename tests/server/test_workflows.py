@@ -15,8 +15,9 @@ WEIGHTS = {
     "ConceptSegmenterLoader": ("file",),
     "IdentityLoader": ("adapter", "control_net"),
     "SceneToolsLoader": ("detector", "segmenter", "adapter", "control_net"),
+    "ScoreModelsLoader": ("clip", "dino"),
 }
-"""Widgets that name a file which a user downloads."""
+"""Widgets that name a file, or a folder of files, which a user downloads."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,9 @@ def test_every_loader_says_where_its_weights_are_published(path, classes):
     for node in all_nodes(path):
         if node["type"] in WEIGHTS:
             values = dict(zip(widgets_of(classes[node["type"]]), node["widgets_values"], strict=True))
-            files = [values[name] for name in WEIGHTS[node["type"]] if values[name] != "none"]
+            named = [values[name] for name in WEIGHTS[node["type"]] if values[name] != "none"]
+            files = [file for name in named for file in known if file == name or file.startswith(f"{name}/")]
+            assert len(files) >= len(named), "models.yaml knows each"
             assert node["properties"]["models"] == [{"name": file, **known[file]} for file in files]
 
 
