@@ -446,7 +446,7 @@ BROUGHT = {
 @pytest.fixture
 def brought(tmp_path, monkeypatch):
     """Puts empty files where a graph's loaders look for those that a user brings; the demo models are the pack's own."""
-    for folder in {*BROUGHT.values(), "insightface"}:
+    for folder in {*BROUGHT.values(), "insightface", "scores"}:
         (tmp_path / folder).mkdir()
         extensions = {".safetensors", ".pth", ".bin"} if folder != "insightface" else set()
         monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path / folder)], extensions))
@@ -467,6 +467,11 @@ def brought(tmp_path, monkeypatch):
                     (tmp_path / folder / node["inputs"][name]).touch()
             if node["class_type"] == "SubjectAdapterLoader" and node["inputs"]["file"] != "demo":
                 tiny_subject_adapters.save(tmp_path / "subject_adapters" / node["inputs"]["file"])  # its loader looks into it
+            if node["class_type"] == "ScoreModelsLoader":
+                for folder in (tmp_path / "scores" / node["inputs"][kind] for kind in ("clip", "dino")):
+                    folder.mkdir()
+                    for name in ("config.json", "pytorch_model.bin"):
+                        (folder / name).touch()
 
     return bring
 
