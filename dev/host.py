@@ -26,7 +26,7 @@ from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.errors import SetupError, plain_errors
 from same_subject.dev.setup.finding import find
 from same_subject.dev.setup.processes import CHILD, bytecode_elsewhere, continue_inside, end, inside, wait_for
-from same_subject.dev.setup.tools import data_tools, label_tools, test_tools, train_tools
+from same_subject.dev.setup.tools import data_tools, label_tools, ray_tools, test_tools, train_tools
 
 __all__ = [
     "CHILD",
@@ -42,6 +42,7 @@ __all__ = [
     "inside",
     "label_tools",
     "plain_errors",
+    "ray_tools",
     "test_tools",
     "train_tools",
     "wait_for",

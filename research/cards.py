@@ -1,7 +1,8 @@
-"""Draw the cards of the workflows that need a checkpoint: `python3 research/cards.py [--painted FOLDER]`, into workflows/.
+"""Draw the cards of the workflows that need a checkpoint: `python3 research/cards.py`, into workflows/.
 
 No result of such a checkpoint can be made here, so a card is a drawing and says so; the demos' cards are pictures that they
-painted: with --painted, the one of subjects of the results of `dev/demo.py --subjects` in a folder.
+painted: with --painted FOLDER the one of subjects, of the results of `dev/demo.py --subjects`; with --sets SHARDS that of sets, of
+what `research/synthesize.py --demo` has made.
 """
 
 from __future__ import annotations
@@ -170,6 +171,34 @@ def painted(folder: Path) -> Image.Image:
     return whole
 
 
+def sets() -> Image.Image:
+    """A collage of one toy on plain ground, and below it the toy in two scenes."""
+    whole, draw = card("needs SDXL and two more")
+    plain, side = Image.new("RGBA", (560 * FINE, 190 * FINE), "#f4f1ea"), 130 * FINE
+    for number, angle in enumerate((-10, 8, 24)):
+        toy = emblem.toy(side).rotate(angle, Image.Resampling.BICUBIC, expand=True)
+        left = (number * 2 + 1) * plain.width // 6 - toy.width // 2
+        plain.paste(toy, (left, (plain.height - toy.height) // 2), toy)
+    whole.paste(plain, (40 * FINE, 20 * FINE))
+    for side, at, colours, angle in ((280, (25, 292), 1, -10), (280, (335, 292), 2, 24)):
+        one = emblem.scene(side * FINE, emblem.SCENES[colours], angle)
+        whole.paste(one, (at[0] * FINE, at[1] * FINE), one)
+        arrow(draw, at[0] + side / 2, 226)
+    return whole
+
+
+def painted_sets(shards: Path) -> Image.Image:
+    """Two sets that the demo of sets has made, one below the other. shards: where they are."""
+    from same_subject.nodes.data.opening import open_source
+
+    whole, gap = Image.new("RGB", (512, 512), "white"), 4
+    side = (512 - gap) // 2
+    for row, one in zip(range(2), open_source(shards).sets(0, 0), strict=False):
+        for column, picture in enumerate(one.pictures[:2]):
+            whole.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (column * (side + gap), row * (side + gap)))
+    return whole
+
+
 def cards() -> dict[str, Image.Image]:
     """All cards, by the name of their workflow."""
     return {
@@ -179,14 +208,20 @@ def cards() -> dict[str, Image.Image]:
         "Two People in One Picture - SDXL": people(places=False),
         "People in Places You Paint - SDXL": people(places=True),
         "Subjects Where You Want Them - SD 2": subjects(),
+        "Sets of One Subject - SDXL": sets(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="research/cards.py", description=__doc__.splitlines()[0])
     parser.add_argument("--painted", type=Path, metavar="FOLDER", help="results of dev/demo.py --subjects")
-    if folder := parser.parse_args().painted:
-        painted(folder).save(pack.ROOT / "workflows" / "Demo - Toys Where You Want Them.jpg", quality=90, optimize=True)
+    parser.add_argument("--sets", type=Path, metavar="SHARDS", help="results of research/synthesize.py --demo")
+    options = parser.parse_args()
+    for given, name, drawn in (
+        (options.painted, "Demo - Toys Where You Want Them", painted), (options.sets, "Demo - Sets of One Toy", painted_sets),
+    ):  # fmt: skip
+        if given:
+            drawn(given).save(pack.ROOT / "workflows" / f"{name}.jpg", quality=90, optimize=True)
     for name, whole in cards().items():
         small = whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         small.save(pack.ROOT / "workflows" / f"{name}.jpg", quality=85, optimize=True)

@@ -4,7 +4,7 @@
     python3 research/data.py stacked:FOLDER videos:CLIPS --output sheet.jpg
     python3 research/data.py demo:20 demo-clips:20 joined:demo:20 --output sheet.jpg
 
-A source is a folder or file, with its kind before it where that is not plain (docs/training.md has all kinds). Every picture is
+A source is a folder or file, with its kind before it where that is not plain (docs/data.md has all kinds). Every picture is
 read as training does, so what is damaged shows here.
 """
 

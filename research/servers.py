@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -155,6 +156,7 @@ class Actors:
                 f"with `{sys.executable} -m pip install ray`, or leave `--ray` out: threads do the same on one machine."
             ) from problem
         self.ray = ray
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send its maker what it counts
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as problem:

@@ -1,9 +1,9 @@
 """Sets as they come from many servers, gathered into shards that are written once and whole, wherever a run is killed.
 
 Beside the shards stands, in ``state/``: a line for each finished item (`items.jsonl`), the sets of those that are in no shard yet
-(`open/<name>.tar`), and a line for each shard with the items that it holds (`shards.jsonl`). An item's file is there before its
-line; a shard is there before its line; and only then its items' files go. Killed between any two of these, the next run does an
-item again under its name, or writes the same shard again under the same one.
+(`open/<name>.sets`, so that nobody who reads the shards reads them twice), and a line for each shard with the items that it holds
+(`shards.jsonl`). An item's file is there before its line; a shard is there before its line; and only then its items' files go.
+Killed between any two of these, the next run does an item again under its name, or writes the same shard again under the same one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from ..nodes.data import shards
 from .labels import journal
 
 KEY = re.compile(r"[\w-]+")
+OPEN = ".sets"
+"""Ending of an item's file, which is a shard by another name."""
 
 
 class SetShards:
@@ -41,7 +43,7 @@ class SetShards:
             raise SetupError(f"synthesize: another run is at work in {folder}. Wait for it to end, or give another --output.")
         try:
             journal.check_settings(folder, settings, "synthesize")
-            self.closed = journal.lines(self.state / "shards.jsonl", "synthesize")
+            self.closed = list(journal.lines(self.state / "shards.jsonl", "synthesize"))
             self.items: dict[str, int] = {}
             self.counts: Counter[str] = Counter()
             for line in journal.lines(self.state / "items.jsonl", "synthesize"):
@@ -125,7 +127,7 @@ class SetShards:
                 yield key, fields
 
     def _file(self, name: str) -> Path:
-        return self.open_folder / f"{name}{shards.SUFFIX}"
+        return self.open_folder / f"{name}{OPEN}"
 
     def _append(self, file: str, line: dict) -> None:
         with open(self.state / file, "ab") as journal_file:

@@ -13,7 +13,7 @@ from same_subject.dev.setup import pythons
 from same_subject.dev.setup.caching import cache_folder, locked, read_stamp, write_stamp
 from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.pip import Pip
-from same_subject.dev.setup.versions import DATA_TOOLS, LABEL_TOOLS, TEST_ORACLES, TEST_TOOLS, TRAIN_TOOLS
+from same_subject.dev.setup.versions import DATA_TOOLS, LABEL_TOOLS, RAY_TOOLS, TEST_ORACLES, TEST_TOOLS, TRAIN_TOOLS
 
 
 def test_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
@@ -37,6 +37,11 @@ def train_tools(host: Host, say: Callable[[str], object] = print) -> Path | None
 def data_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
     """The same for what sources of `nodes/data` need beside the host's packages."""
     return _folder(host, "data", ("pyarrow",), "Fetching pyarrow, which reads parquet files", say, DATA_TOOLS)
+
+
+def ray_tools(host: Host, say: Callable[[str], object] = print) -> Path | None:
+    """The same for a Ray of this machine."""
+    return _folder(host, "ray", ("ray",), "Fetching Ray, which keeps servers busy (not with --ray none)", say, RAY_TOOLS)
 
 
 def _folder(

@@ -40,6 +40,13 @@ LABEL_TOOLS = (
 )
 """What `research/label.py` imports; in `pyproject.toml` as the group `label`. Ray is left to whoever has a cluster: it must be of
 the cluster's version."""
+RAY_TOOLS = (
+    "ray>=2.40,<3",
+    # what Ray asks for and the host does not have
+    *("jsonschema>=4,<5", "jsonschema-specifications>=2023.3.6", "referencing>=0.28.4", "rpds-py>=0.25"),
+    *("msgpack>=1,<2", "protobuf>=6.31.1"),
+)
+"""What a Ray of this machine is started with; one that joins a cluster must be of the cluster's version, and is left to the user."""
 TRAIN_TOOLS = (
     "accelerate>=1.10,<2",
     "tensorboard>=2.20,<3",

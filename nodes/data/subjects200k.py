@@ -1,4 +1,4 @@
-"""Subjects200K as it is published: parquet files whose rows are pairs of pictures side by side (docs/training.md)."""
+"""Subjects200K as it is published: parquet files whose rows are pairs of pictures side by side (docs/data.md)."""
 
 from __future__ import annotations
 

@@ -139,21 +139,18 @@ def _item(record: dict) -> Item:
     return Item(record["key"], record["path"], record["start"], record["length"])
 
 
-def lines(path: Path, speaker: str) -> list[dict]:
+def lines(path: Path, speaker: str) -> Iterator[dict]:
     """The whole lines of a file; what a killed run left behind the last one is cut off. Raises SetupError with a damaged line."""
     if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with open(path, "r+b") as file:
-            file.truncate(len(whole))
-    read = []
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            read.append(json.loads(line))
-        except ValueError as problem:
-            raise SetupError(
-                f"{speaker}: line {number} of {path} is damaged. Give another --output, and begin anew."
-            ) from problem
-    return read
+        return
+    with open(path, "r+b") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                file.truncate(file.seek(0, os.SEEK_END) - len(line))
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as problem:
+                raise SetupError(
+                    f"{speaker}: line {number} of {path} is damaged. Give another --output, and begin anew."
+                ) from problem

@@ -97,6 +97,7 @@ def on_ray(items: Iterable[Item], root: str, comfyui: str, settings: dict, addre
             f"label: `--ray` needs the Python package of the cluster's version, which cannot be imported ({problem}). Install "
             f'it with `{sys.executable} -m pip install "ray[data]"`.'
         ) from problem
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send its maker what it counts
     try:
         paths = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         ray.init(address=address, runtime_env={"env_vars": paths}, log_to_driver=False, logging_level="error")

@@ -5,6 +5,7 @@ from PIL import Image
 from same_subject.dev.setup.errors import SetupError
 from same_subject.nodes.data import shards
 from same_subject.nodes.data.examples import PictureSet
+from same_subject.nodes.data.opening import open_source
 from same_subject.research import set_shards
 from same_subject.research.set_shards import SetShards
 
@@ -40,6 +41,15 @@ def test_sets_go_into_shards_of_a_size_and_the_rest_into_the_last(given, tmp_pat
     assert kept.counts == {"items": 6, "sets": 5, "instances": 16} and not list(kept.open_folder.iterdir())
     with SetShards(folder, SETTINGS, 2) as again:
         assert again.items == kept.items and again.counts == kept.counts and not again.open
+
+
+def test_whoever_reads_the_shards_of_an_unfinished_run_sees_no_set_twice(given, tmp_path):
+    folder = tmp_path / "out"
+    with SetShards(folder, SETTINGS, 2) as kept:
+        for number in range(3):
+            kept.add(f"item{number}", given(f"item{number}"), {})
+        assert kept.open == ["item2"]
+        assert {one.name for one in open_source(folder).sets(0, 0)} == {f"sets-000000.tar/item{n}-0" for n in range(2)}
 
 
 @pytest.mark.parametrize("at", ["replace", "write_samples", "append", "unlink"])

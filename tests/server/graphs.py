@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import importlib
 import io
 
 
@@ -71,13 +72,11 @@ def open_picture(live, entry):
 
 def stock_nodes():
     """The host's own node classes by name, with those that the example workflows take from its extras."""
-    from comfy_extras import nodes_images, nodes_logic, nodes_mask, nodes_post_processing, nodes_primitive
-
     import nodes
 
     extras = {}
-    for module in (nodes_images, nodes_logic, nodes_mask, nodes_post_processing, nodes_primitive):
-        extension = asyncio.run(module.comfy_entrypoint())
+    for name in ("custom_sampler", "images", "ip2p", "logic", "mask", "post_processing", "primitive"):
+        extension = asyncio.run(importlib.import_module(f"comfy_extras.nodes_{name}").comfy_entrypoint())
         extras |= {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
     return {**nodes.NODE_CLASS_MAPPINGS, **extras}
 

@@ -15,7 +15,10 @@ from same_subject.tests.tiny import subjects
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 DEMOS = [name for name in NAMES if name.startswith("Demo")]
 BLUEPRINTS = sorted(path.stem for path in ui_format.BLUEPRINTS.glob("*.json"))
-OF_A_USER = {"CheckpointLoaderSimple", "LoadImage", "SceneToolsLoader", "CLIPVisionLoader", "SubjectAdapterLoader"}
+OF_A_USER = {
+    "CheckpointLoaderSimple", "LoadImage", "SceneToolsLoader", "CLIPVisionLoader", "SubjectAdapterLoader",
+    "ConceptDetectorLoader", "ConceptSegmenterLoader",
+}  # fmt: skip
 """Nodes that the frontend marks until a user brings the file that they name."""
 
 SHOWN = """(async () => {
@@ -108,7 +111,7 @@ def test_a_demo_runs_as_it_is_opened(page, live, name):
     page.evaluate("app.queuePrompt(0, 1)")
     run = history_after(live, before)
     assert run["status"]["status_str"] == "success", run["status"]["messages"][-1]
-    saver = next(name for name, node in graph.items() if node["class_type"] == "SaveImage")
+    saver = next(name for name, node in graph.items() if node["class_type"] in ("SaveImage", "S3Save"))
     page.wait_for(f"app.nodeOutputs['{saver}']?.images.length == {len(run['outputs'][saver]['images'])}")
     # And again after a reload of the page, with what the run had in the graph.
     saved = page.evaluate("app.graph.serialize()")

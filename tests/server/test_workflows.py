@@ -29,6 +29,7 @@ def test_there_is_a_graph_for_each_demo_each_family_of_checkpoints_and_both_ways
     demos = {demo_graphs.DEMO, demo_graphs.DEMO_SCENE, demo_graphs.DEMO_SUBJECTS}
     assert set(NAMES) >= {*demos, demo_graphs.OF_OTHERS, *demo_graphs.OF_FAMILY.values(), "Subjects Where You Want Them - SD 2"}
     assert set(NAMES) >= {"Two People in One Picture - SDXL", "People in Places You Paint - SDXL"}
+    assert set(NAMES) >= {"Demo - Sets of One Toy", "Sets of One Subject - SDXL"}
     assert NAMES == sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json"))
 
 
