@@ -109,12 +109,16 @@ def synthesize(options: argparse.Namespace) -> str:
 class Plan:
     """What is asked of servers: a graph with its collage's number filled in. Raises SetupError where the graph is another kind.
 
-    subjects: taken in turn. hash: of all that decides but the number and the texts.
+    subjects: taken in turn. bound: of affinity. hash: of all that decides but the number and the texts.
     """
 
     def __init__(self, graph: dict, subjects: tuple[str, ...], seed: int, language_model: bool):
+        from same_subject.nodes.synthesis import grouping
+
         self.graph, self.subjects, self.seed, self.language_model = graph, subjects, seed, language_model
         self.prompts, self.group, self.save = (self._only(kind) for kind in (PROMPTS, GROUP, SAVE))
+        said = self.graph[self.group]["inputs"].get("affinity")
+        self.bound = said if isinstance(said, (int, float)) else grouping.SAME
         self.hash = hashlib.sha256(json.dumps([graph, subjects], sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
@@ -181,6 +185,7 @@ class Plan:
             sizes, pairs = Counter(counted["sets"]), counted["affinities"]
             about = {"instances": counted["instances"], "pairs": len(pairs), "seconds": done.seconds, "pictures": 0}
             about |= {f"of {size}": many for size, many in sizes.items()}
+            about |= {"with a set": int(bool(sizes)), "alike": sum(pair > self.bound for pair in pairs)}
             about["pictures"] = sum(size * many for size, many in sizes.items())
             about["bytes"] = sum(map(len, files))
         except (KeyError, IndexError, TypeError, ValueError) as problem:
@@ -222,7 +227,8 @@ def report(counts: Counter[str], failures: Counter[str]) -> str:
     per = max(1, items)
     sizes = ", ".join(f"{counts[name]} {name}" for name in sorted(counts) if name.startswith("of "))
     lines = [
-        f"{items} collages with {counts['instances']} instances ({counts['instances'] / per:.2f} each), {counts['pairs']} pairs",
+        f"{items} collages with {counts['instances']} instances ({counts['instances'] / per:.2f} each), {counts['pairs']} pairs, "
+        f"{counts['alike'] / max(1, counts['pairs']):.1%} of them alike; {counts['with a set'] / per:.1%} of the collages have a set",
         f"{sets} sets ({sets / per:.3f} a collage): {sizes or 'none'}; {pictures} pictures",
         f"the filter left out {1 - pictures / max(1, counts['instances']):.1%} of the instances",
         f"{counts['seconds'] / per:.1f} s of a server a collage, {counts['seconds'] / max(1, sets):.1f} s a set",

@@ -1,6 +1,7 @@
 """Making sets to train on through live servers: the shipped demo, what filters leave, and a server that is killed."""
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ from same_subject.dev import host as hosts
 from same_subject.nodes.data import opening, shards
 from same_subject.research import synthesize, world
 from same_subject.tests.server.graphs import changed, link, node
+
+RAY = "local" if importlib.util.find_spec("ray") else "none"
+"""Tests do not install it; with it on PYTHONPATH the servers are kept busy through it."""
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +122,7 @@ def test_a_server_that_is_killed_in_the_middle_loses_nothing_and_doubles_nothing
         other.client.upload(collage)
         options = argparse.Namespace(
             servers=[live.client.url, other.client.url], output=tmp_path / "out", graph=path, demo=False, subjects=balls, seed=0,
-            language_model=False, collages=16, sets_a_shard=5, ray="none",
+            language_model=False, collages=16, sets_a_shard=5, ray=RAY,
         )  # fmt: skip
         killed = threading.Thread(target=kill_at_work, args=(other,))
         killed.start()
