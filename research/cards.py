@@ -188,12 +188,13 @@ def sets() -> Image.Image:
 
 
 def painted_sets(shards: Path) -> Image.Image:
-    """Two sets that the demo of sets has made, one below the other. shards: where they are."""
+    """Two sets that the demo of sets has made and not stylised, the most alike, one below the other. shards: where they are."""
     from same_subject.nodes.data.opening import open_source
 
     whole, gap = Image.new("RGB", (512, 512), "white"), 4
     side = (512 - gap) // 2
-    for row, one in zip(range(2), open_source(shards).sets(0, 0), strict=False):
+    plain = [one for one in open_source(shards).sets(0, 0) if not one.about["style"]]
+    for row, one in enumerate(sorted(plain, key=lambda one: -one.about["affinity"])[:2]):
         for column, picture in enumerate(one.pictures[:2]):
             whole.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (column * (side + gap), row * (side + gap)))
     return whole

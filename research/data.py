@@ -18,6 +18,7 @@ if not __package__:
 import argparse
 import statistics
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -179,8 +180,8 @@ def sheet(sets: list[list[tuple[Image.Image, str]]]) -> Image.Image:
             left, top = column * SIDE, row * (SIDE + LINE)
             made.paste(picture, (left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2))
             width = int(SIDE / write.textlength("n")) - 1
-            for line in range(2):
-                write.text((left + 2, top + SIDE + 14 * line), caption[line * width : (line + 1) * width].strip(), fill="black")
+            for line, words in enumerate(textwrap.wrap(caption, width)[:2]):
+                write.text((left + 2, top + SIDE + 14 * line), words, fill="black")
     return made
 
 

