@@ -1,8 +1,8 @@
 """Draw the cards of the workflows that need a checkpoint: `python3 research/cards.py`, into workflows/.
 
 No result of such a checkpoint can be made here, so a card is a drawing and says so; the demos' cards are pictures that they
-painted: with --painted FOLDER the one of subjects, of the results of `dev/demo.py --subjects`; with --sets SHARDS that of sets, of
-what `research/synthesize.py --demo` has made.
+painted: with --painted FOLDER the one of subjects, of the results of `dev/demo.py --subjects`; with --sets SHARDS that of sets,
+of what `research/synthesize.py --demo` has made.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Beside the shards stands, in ``state/``: a line for each finished item (`items.jsonl`), the sets of those that are in no shard yet
 (`open/<name>.sets`, so that nobody who reads the shards reads them twice), and a line for each shard with the items that it holds
 (`shards.jsonl`). An item's file is there before its line; a shard is there before its line; and only then its items' files go.
-Killed between any two of these, the next run does an item again under its name, or writes the same shard again under the same one.
+Killed between any two of these, the next run does an item again under its name, or writes the same shard again under the same
+one.
 """
 
 from __future__ import annotations

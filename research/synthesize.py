@@ -73,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--clip and --dino belong together")
     if options.demo and (options.graph or options.subjects):
         parser.error("--demo has a graph and subjects of its own: leave out --graph and --subjects")
-    host = hosts.enter(options.comfyui, __file__, arguments, *[hosts.ray_tools] * (options.ray == "local" and bool(options.servers)))
+    host = hosts.enter(
+        options.comfyui, __file__, arguments, *[hosts.ray_tools] * (options.ray == "local" and bool(options.servers))
+    )
     with hosts.plain_errors():
         if options.servers:
             print(synthesize(options))
@@ -228,7 +230,8 @@ def report(counts: Counter[str], failures: Counter[str]) -> str:
     sizes = ", ".join(f"{counts[name]} {name}" for name in sorted(counts) if name.startswith("of "))
     lines = [
         f"{items} collages with {counts['instances']} instances ({counts['instances'] / per:.2f} each), {counts['pairs']} pairs, "
-        f"{counts['alike'] / max(1, counts['pairs']):.1%} of them alike; {counts['with a set'] / per:.1%} of the collages have a set",
+        f"{counts['alike'] / max(1, counts['pairs']):.1%} of them alike",
+        f"{counts['with a set'] / per:.1%} of the collages have a set",
         f"{sets} sets ({sets / per:.3f} a collage): {sizes or 'none'}; {pictures} pictures",
         f"the filter left out {1 - pictures / max(1, counts['instances']):.1%} of the instances",
         f"{counts['seconds'] / per:.1f} s of a server a collage, {counts['seconds'] / max(1, sets):.1f} s a set",
@@ -236,7 +239,9 @@ def report(counts: Counter[str], failures: Counter[str]) -> str:
     ]
     if sets:
         hours, disk = (PAPERS_SETS / sets * counts[name] for name in ("seconds", "bytes"))
-        lines.insert(4, f"1.6 million sets, as the paper has, take {hours / 3600:,.0f} hours of such a server and {disk / 1e12:.2f} TB")
+        lines.insert(
+            4, f"1.6 million sets, as the paper has, take {hours / 3600:,.0f} hours of such a server and {disk / 1e12:.2f} TB"
+        )
     return "\n".join(lines + [f"  {many} x {reason}" for reason, many in failures.most_common(5)])
 
 
@@ -262,7 +267,9 @@ def similarity(output: Path, clip: Path, dino: Path, most: int) -> str:
         raise SetupError(f"synthesize: {output} holds no set of {grouping.LEAST} pictures or more to score.")
     heads = ("here", "paper's sets", "real pictures")
     rows = [(f"{sum(each) / len(each):.3f}", *(f"{of:.3f}" for of in PAPER[name])) for name, each in scores.items()]
-    table = [f"{name:<8}" + "".join(f"{cell:>15}" for cell in row) for name, row in zip(("", *scores), (heads, *rows), strict=True)]
+    table = [
+        f"{name:<8}" + "".join(f"{cell:>15}" for cell in row) for name, row in zip(("", *scores), (heads, *rows), strict=True)
+    ]
     return "\n".join((f"Identity similarity of {len(scores['DINO'])} sets (table 8)", *table))
 
 

@@ -31,7 +31,9 @@ def scored(folder, networks, *sets):
 
 
 def test_sets_of_one_picture_twice_score_1_beside_the_papers_figures_and_single_pictures_do_not_count(networks, tmp_path):
-    said, scores = scored(tmp_path / "same", networks, a_set("a", *[noise(1)] * 3), a_set("b", *[noise(2)] * 2), a_set("c", noise(3)))
+    said, scores = scored(
+        tmp_path / "same", networks, a_set("a", *[noise(1)] * 3), a_set("b", *[noise(2)] * 2), a_set("c", noise(3))
+    )
     assert "Identity similarity of 2 sets (table 8)" in said and scores == {"CLIP-I": 1.0, "DINO": 1.0}
     for line in ("CLIP-I 1.000 0.849 0.885", "DINO 1.000 0.751 0.774"):
         assert line in [" ".join(one.split()) for one in said.splitlines()]
