@@ -73,9 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--clip and --dino belong together")
     if options.demo and (options.graph or options.subjects):
         parser.error("--demo has a graph and subjects of its own: leave out --graph and --subjects")
-    host = hosts.enter(
-        options.comfyui, __file__, arguments, *[hosts.ray_tools] * (options.ray == "local" and bool(options.servers))
-    )
+    tools = [hosts.ray_tools] if options.servers and options.ray == "local" else []
+    host = hosts.enter(options.comfyui, __file__, arguments, *tools)
     with hosts.plain_errors():
         if options.servers:
             print(synthesize(options))
@@ -239,9 +238,8 @@ def report(counts: Counter[str], failures: Counter[str]) -> str:
     ]
     if sets:
         hours, disk = (PAPERS_SETS / sets * counts[name] for name in ("seconds", "bytes"))
-        lines.insert(
-            4, f"1.6 million sets, as the paper has, take {hours / 3600:,.0f} hours of such a server and {disk / 1e12:.2f} TB"
-        )
+        said = f"take {hours / 3600:,.0f} hours of such a server and {disk / 1e12:.2f} TB"
+        lines.insert(-1, f"1.6 million sets, as the paper has, {said}")
     return "\n".join(lines + [f"  {many} x {reason}" for reason, many in failures.most_common(5)])
 
 

@@ -46,7 +46,7 @@ RAY_TOOLS = (
     *("jsonschema>=4,<5", "jsonschema-specifications>=2023.3.6", "referencing>=0.28.4", "rpds-py>=0.25"),
     *("msgpack>=1,<2", "protobuf>=6.31.1"),
 )
-"""What a Ray of this machine is started with; one that joins a cluster is left to whoever has it, for it must be of its version."""
+"""What a Ray of this machine is started with; one that joins a cluster must be of its version, and is left to the user."""
 TRAIN_TOOLS = (
     "accelerate>=1.10,<2",
     "tensorboard>=2.20,<3",
