@@ -17,7 +17,7 @@ PUBLISHED = (
 )
 FOLDERS = {
     *("models/checkpoints", "models/diffusion_models", "models/grounding-dino", "models/scores", "models/sams"),
-    *("models/instantid", "models/controlnet", "models/clip_vision", "models/insightface/models/antelopev2"),
+    *("models/instantid", "models/controlnet", "models/clip_vision", "models/insightface/models/antelopev2", "models/blip2"),
 }
 
 
