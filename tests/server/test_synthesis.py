@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +18,7 @@ from same_subject.dev import client, server
 from same_subject.dev import host as hosts
 from same_subject.nodes.data import opening, shards
 from same_subject.research import synthesize, world
+from same_subject.tests.server import checkpoints
 from same_subject.tests.server.graphs import changed, link, node
 
 RAY = "local" if importlib.util.find_spec("ray") else "none"
@@ -110,6 +113,67 @@ def test_the_shipped_demo_makes_a_set(live):
     (file,) = outputs[number]["sets"]
     (made,) = opening.open_source(live.base / "output" / "sets" / file["filename"]).sets(0, 0)
     assert len(made) == 2 and made.about["subject"] == "ball"
+
+
+@pytest.fixture(scope="module")
+def painters(live):
+    """A checkpoint for inpainting with 9 channels, and an InstructPix2Pix with 8: small, with random weights."""
+    folder, vae = live.base / "models" / "checkpoints", checkpoints.small_autoencoder()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [
+        checkpoints.save_sd15(folder / f"{channels} channels.safetensors", checkpoints.UNET | {"in_channels": channels}, vae)
+        for channels in (9, 8)
+    ]
+    yield [path.name for path in files]
+    for path in files:
+        path.unlink()
+
+
+def test_the_shipped_graph_for_checkpoints_paints_scenes_and_stylises_with_the_hosts_own_nodes(live, graph, painters):
+    shipped = json.loads(synthesize.GRAPH.read_text(encoding="utf-8"))
+    made = {number: {"class_type": each["class_type"], "inputs": dict(each["inputs"])} for number, each in shipped.items()}
+    numbers = {}
+    for number, each in made.items():
+        numbers.setdefault(each["class_type"], []).append(number)
+        if "steps" in each["inputs"]:
+            each["inputs"]["steps"] = 1
+    _, inpainting, pix2pix = numbers["CheckpointLoaderSimple"]
+    for number, name in zip((inpainting, pix2pix), painters, strict=True):
+        made[number]["inputs"]["ckpt_name"] = name
+    (paste,), (save,) = numbers["S3Paste"], numbers["S3Save"]
+    made[paste]["inputs"].update(sets=link("group"), scenes=link("prompts", 2), width=64, height=64, stylised=1.0)
+    made[save]["inputs"].update(sets=link("group"), filename_prefix="sets/shipped")
+    for unused in (*numbers["S3Prompts"], *numbers["S3Group"]):
+        del made[unused]
+    until = {name: each for name, each in graph.items() if name not in ("paste", "caption", "save")}
+
+    def pictures(**more):
+        whole = changed({**made, **until}, paste, **more)
+        (file,) = live.client.run({name: whole[name] for name in needed(whole, save)})[save]["sets"]
+        (one,) = opening.open_source(live.base / "output" / "sets" / file["filename"]).sets(0, 0)
+        assert len(one) == 2 and all(picture.size == (64, 64) for picture in one.pictures)
+        return one.about["style"], [np.asarray(picture, dtype=int) for picture in one.pictures]
+
+    style, stylised = pictures()
+    none, plain = pictures(stylised=0.0)
+    assert style and not none and all(abs(one - other).mean() > 2 for one, other in zip(stylised, plain, strict=True))
+    shown = node("SaveImage", images=link("paste"), filename_prefix="pasted")
+    pasted = live.client.run({**until, "paste": made[paste], "shown": shown})
+    for one, file in zip(plain, pasted["shown"]["images"], strict=True):
+        given = np.asarray(Image.open(io.BytesIO(live.client.picture(file))).convert("RGB"), dtype=int)
+        grey = abs(given - 128).max(axis=2) <= 1
+        assert abs(one - given)[~grey].mean() < 12 < abs(one - given)[grey].mean(), "a scene around the instance as it was"
+
+
+def needed(graph, number, found=()):
+    """The nodes that a node needs, with itself."""
+    if number in found:
+        return found
+    found = (*found, number)
+    for value in graph[number]["inputs"].values():
+        if isinstance(value, list):
+            found = needed(graph, value[0], found)
+    return found
 
 
 def test_a_server_that_is_killed_in_the_middle_loses_nothing_and_doubles_nothing(live, graph, collage, tmp_path):
