@@ -29,6 +29,7 @@ from ..nodes.scene.branch import Branch
 from ..nodes.scene.host.runs import Scene
 from . import export, inpainting, world
 from . import judge as judges
+from .ablations import joined
 from .held_out import HeldOut, draw
 from .scenes import Setting
 
@@ -73,7 +74,8 @@ def of_two_shapes(number: int) -> HeldOut:
 class Painter:
     """The demo's model of scenes, used through the pack's nodes."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int, joined: Path | None = None):
+        self.joined_file = joined
         self.model, self.clip, self.vae = demo_model.load(export.FILES["scene"])
         self.adapter, self.finder = demo_tools.load(export.FILES["scene"])
         self.steps = steps
@@ -89,6 +91,11 @@ class Painter:
     def joint(self) -> tuple:
         """The demo's joint-image model, its CLIP and its VAE."""
         return demo_model.load(export.FILES["joint"])
+
+    @cached_property
+    def joined(self) -> tuple:
+        """The model that was trained on joined sets, its CLIP and its VAE."""
+        return demo_model.load(self.joined_file)
 
     def first(self, model, positive: list, negative: list, latent: dict, seed: int, vae=None) -> torch.Tensor:
         """The first picture [1, H, W, 3] of a batch that a LATENT begins. vae: where it is not that of scenes."""
@@ -106,17 +113,23 @@ class Painter:
         """Seed, picture and concepts of the first base picture that shows both subjects; None if none does."""
         for seed in range(first_seed, first_seed + MOST_TRIES):
             picture = self.sample(self.model, pair.prompt, seed)
-            names, rule = (
-                phrases.split("\n".join((pair.phrase.splitlines() * 2)[:2])),
-                choosing.Rule(order=choosing.LEFT_TO_RIGHT),
-            )
-            try:
-                found = finding.find(self.finder, picture, names, rule, detection.Thresholds())
-                concepts = finding.cut_out(found, Finish(GROW, BY_SCORE, FEATHER))
-            except ValueError:
-                continue
-            return seed, picture, concepts
+            if (concepts := self.concepts(pair, picture)) is not None:
+                return seed, picture, concepts
         return None
+
+    def concepts(self, pair: HeldOut, picture: torch.Tensor, segmenter=None, grow: int = GROW):
+        """Both subjects' shapes in a picture [1, H, W, 3], from left to right; None where it does not show them."""
+        names = phrases.split("\n".join((pair.phrase.splitlines() * 2)[:2]))
+        try:
+            found = finding.find(self.finder, picture, names, choosing.Rule(order=choosing.LEFT_TO_RIGHT), detection.Thresholds())
+            return finding.cut_out(found, Finish(grow, BY_SCORE, FEATHER), segmenter)
+        except ValueError:
+            return None
+
+    def toys(self, pair: HeldOut, picture: torch.Tensor) -> torch.Tensor | None:
+        """The same as masks [2, H, W] in the toys' own forms, a little larger; None where there are not both."""
+        found = self.concepts(pair, picture, demo_tools.ToyMasks(self.finder.finder), inpainting.GROWN)
+        return None if found is None else (found.masks[0] > 0.5).float()
 
     def identities(self, pair: HeldOut) -> list:
         views = [[view.movedim(0, -1)] for view in pair.views]
@@ -127,7 +140,14 @@ class Painter:
         if setting.one_after_the_other:
             tools = self.joint if setting.trained else (self.model, self.clip, self.vae)
             sampled = partial(self.first, vae=tools[2])
-            return inpainting.one_after_the_other(tools, sampled, pair, base, concepts.masks[0], seed)
+            toys = self.toys(pair, base)
+            toys = (concepts.masks[0] > 0.5).float() if toys is None else toys
+            return inpainting.one_after_the_other(tools, sampled, pair, base, toys, seed)
+        if setting.then:
+            tools = (self.model, self.clip, self.vae)
+            return inpainting.one_and_then_the_other(tools, self.first, pair, partial(self.toys, pair), seed)
+        if setting.joined:
+            return self.from_joined(pair, seed)
         model = self.model
         for number, identity in enumerate(identities if setting.identities else ()):
             mask = concepts.masks[:, number] if setting.masked and not setting.branches else None
@@ -154,6 +174,14 @@ class Painter:
         options = replace(sets.options_of(settings.AUTO, self.model, one.joint_set), subject_masks=settings.GIVEN)
         model = sets.apply(self.model, one.joint_set, settings.Settings(options=options))
         return self.first(model, one.positive, one.negative, one.latent, seed)
+
+    def from_joined(self, pair: HeldOut, seed: int) -> torch.Tensor:
+        """The scene [1, H, W, 3] by the model of joined sets, from both subjects' pictures side by side."""
+        model, clip, vae = self.joined
+        one = joined.prepared(clip, vae, pair)
+        options = sets.options_of(settings.AUTO, model, one.joint_set)
+        painted = sets.apply(model, one.joint_set, settings.Settings(options=options))
+        return self.first(painted, one.positive, one.negative, one.latent, seed, vae)
 
 
 class Scorer:
@@ -197,6 +225,26 @@ class Scorer:
         return float(found.mean() * 255)
 
 
+def verdict(painter: Painter, judge: judges.Judge, pair: HeldOut, picture: torch.Tensor) -> dict[str, float]:
+    """A `Scorer`'s of a picture whose subjects stand where they like: in the masks that are found in it, none where none are.
+
+    There are no edges that they were painted inside of, so there is no `seam`.
+    """
+    concepts = painter.concepts(pair, picture)
+    found = Scorer(judge, pair, picture, concepts or Nowhere())(picture)
+    if concepts is None:
+        found |= {"own_mask_top1": 0.0, "other_mask_top1": 0.0}
+    return found | {"seam": float("nan")}
+
+
+class Nowhere:
+    """Masks of two concepts that are not there: all of each half."""
+
+    masks = torch.stack([torch.arange(2 * SIDE).expand(SIDE, -1) < SIDE, torch.arange(2 * SIDE).expand(SIDE, -1) >= SIDE])[
+        None
+    ].float()
+
+
 def edge(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Where a mask [H, W] begins or ends between neighbours: across [H, W - 1] and down [H - 1, W]."""
     solid = mask > 0.5
@@ -211,9 +259,10 @@ def run(
     output: Path | None,
     pictures: Path | None,
     drawn: Callable[[int], HeldOut] = held_out,
+    joined_file: Path | None = None,
 ) -> None:
     """Measure the ``chosen`` settings on scenes ``numbers``, as they are ``drawn``; print a table, write rows to ``output``."""
-    judge, painter = judges.load(), Painter(steps)
+    judge, painter = judges.load(), Painter(steps, joined_file)
     scores: dict[str, list[dict]] = {name: [] for name in chosen}
     seconds = dict.fromkeys(chosen, 0.0)
     missing = 0
@@ -229,7 +278,7 @@ def run(
             started = time.time()
             row.append(painter.paint(pair, setting, seed, concepts, identities, picture))
             seconds[name] += time.time() - started
-            scores[name].append(scorer(row[-1]))
+            scores[name].append(verdict(painter, judge, pair, row[-1]) if setting.joined or setting.then else scorer(row[-1]))
         if pictures:
             save(pictures / f"scene_{number:03}.png", pair, row)
     rows = []

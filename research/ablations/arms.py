@@ -10,6 +10,8 @@ CLIP, LEARNED = "clip", "learned"
 """An image encoder whose tokens stand behind the text: the demo's own, which stays as it is, or one that is trained along."""
 SHIPPED = "shipped"
 """The model that ships, which no arm is compared with: it had 8,400 steps."""
+JOINED = "joined sets"
+"""That model, trained on with sets of two subjects; no arm of a table."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import export, measure
-from . import curve, tables, training
-from .arms import ARMS, SHIPPED, TABLES
+from . import curve, joined, tables, training
+from .arms import ARMS, JOINED, SHIPPED, TABLES
 from .measuring import Measurer
 from .painting import Painter
 from .training import Start
@@ -30,6 +30,9 @@ class Runs:
     def train(self, arms: list[str]) -> None:
         """Train those that are not finished."""
         for name in arms:
+            if name == JOINED:
+                print(f"{joined.train(self.folder, self.steps)} is there.", flush=True)
+                continue
             if self.done(name) < self.steps:
                 print(f"Training {name!r}: {self.done(name)} of {self.steps} steps are done.", flush=True)
             if not self.path_of(name).is_file():

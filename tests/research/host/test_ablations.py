@@ -1,12 +1,15 @@
 """Arms of the ablations: what each is trained on, what each is shown, and that each can be trained, stored and painted with."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
+from same_subject.nodes.host import weights
 from same_subject.nodes.joint import objective
-from same_subject.research import world
-from same_subject.research.ablations import measuring, running, sets, training
-from same_subject.research.ablations.arms import ARMS, CLIP, TABLES, Arm, Setting
+from same_subject.research import held_out, inpainting, measure_scenes, world
+from same_subject.research.ablations import joined, measuring, running, sets, training
+from same_subject.research.ablations.arms import ARMS, CLIP, JOINED, TABLES, Arm, Setting
 
 KINDS = ("JeDi + CLIP embedding", "CLIP encoder", "concatenation", "learned encoder")
 """One arm of each kind of network."""
@@ -124,3 +127,49 @@ def test_a_reshaped_caption_names_every_shape_but_the_subjects_own():
 def test_modes_at_equal_scales_are_painted_once():
     same = {measuring.canonical(row.setting) for row in TABLES[6].rows if row.name.endswith("@3")}
     assert len(same) == 2 and len({measuring.canonical(row.setting) for row in TABLES[6].rows}) == 18
+
+
+def test_a_model_of_joined_sets_paints_two_subjects_side_by_side_by_one_reference_of_both(runs):
+    runs.train([JOINED])
+    path = joined.file_of(runs.folder, runs.steps)
+    assert weights.read_metadata(path)["same_subject.ablation"] == '{"arm": "joined sets", "steps": 1}'
+    painter = measure_scenes.Painter(1, path)
+    pair, other = measure_scenes.held_out(0), measure_scenes.held_out(24)
+    assert joined.prompt(pair) == "a photo of a ball on the beach and a photo of a ball on the beach"
+    other = measuring.replace(pair, views=torch.stack((pair.views[0], other.views[1])))
+    with torch.inference_mode():
+        pictures = [painter.from_joined(case, 5) for case in (pair, pair, other)]
+    assert pictures[0].shape == (1, world.SIZE, 2 * world.SIZE, 3)
+    assert torch.equal(pictures[0], pictures[1]) and not torch.equal(pictures[0], pictures[2])
+
+
+def test_a_picture_of_joined_sets_is_judged_where_its_toys_are_found_and_has_no_edges(runs):
+    painter, pair, scene = measure_scenes.Painter(1), measure_scenes.held_out(0), torch.tensor([0])
+    seed = lambda: torch.Generator().manual_seed(measure_scenes.HELD_OUT)  # noqa: E731
+    toys = world.draw_subjects(2 + held_out.DISTRACTORS, seed(), world.SHAPES.index(pair.phrase))
+    shown, _ = world.draw_pairs(toys[[0]], toys[[1]], scene, seed())
+    empty = world.draw_scenes(scene, seed(), world.SIZE, 2 * world.SIZE)
+    with torch.inference_mode():
+        pictures = [one.movedim(1, -1) for one in (shown, shown.flip(-1), empty)]
+        found = [measure_scenes.verdict(painter, runs.measurer.judge, pair, one) for one in pictures]
+    assert [(one["own_mask_top1"], one["other_mask_top1"]) for one in found] == [(1, 0), (0, 1), (0, 0)]
+    assert all(math.isnan(one["seam"]) for one in found)
+
+
+def test_the_second_of_two_is_painted_inside_its_mask_and_nowhere_else():
+    painter, pair = measure_scenes.Painter(2), measure_scenes.held_out(0)
+    tools, found, mask = (painter.model, painter.clip, painter.vae), [], torch.zeros(2, world.SIZE, 2 * world.SIZE)
+    mask[1, 16:48, 72:120] = 1
+
+    def of(masks, case):
+        with torch.inference_mode():
+            return inpainting.one_and_then_the_other(
+                tools, painter.first, case, lambda picture: found.append(picture) or masks, 3
+            )
+
+    other = measuring.replace(pair, views=torch.stack((pair.views[0], measure_scenes.held_out(24).views[1])))
+    first, both, with_other = of(None, pair), of(mask, pair), of(mask, other)
+    assert torch.equal(first, found[0]) and torch.equal(found[1], found[2]), "the second reference does not act on the first"
+    inside = mask[1].bool()
+    assert torch.equal(both[0, ~inside], first[0, ~inside]) and torch.equal(with_other[0, ~inside], first[0, ~inside])
+    assert not torch.equal(both[0, inside], first[0, inside]) and not torch.equal(both, with_other)
