@@ -17,7 +17,7 @@ Sampled = Callable[..., torch.Tensor]
 """From model, positive, negative, LATENT and seed to a picture [1, H, W, 3]."""
 
 GROWN = 4
-"""Pixels around a toy that are painted anew, too, as in `research/graphs/Several Toys by Inpainting - Demo.json`."""
+"""Pixels around a toy that are painted anew, too, as in workflow "Demo - Several Toys by Inpainting"."""
 
 
 def square_around(mask: torch.Tensor, step: int) -> int:
@@ -46,7 +46,7 @@ def one_and_then_the_other(
     found: Callable[[torch.Tensor], torch.Tensor | None],
     seed: int,
 ) -> torch.Tensor:
-    """A scene [1, H, W, 3] painted with the first subject as reference, then the second one inside its mask, as in that graph.
+    """A scene [1, H, W, 3] painted with the first subject as reference, then the second one inside its mask, as in that workflow.
 
     found: the masks [K, H, W] of a picture's subjects, or None where it does not show them: then it stays as it is.
     """
