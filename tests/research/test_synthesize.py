@@ -68,6 +68,8 @@ def test_started_again_it_does_nothing_twice_and_more_collages_are_added(server,
     synthesize.synthesize(options(tmp_path, server.url, collages=4))
     said = synthesize.synthesize(options(tmp_path, server.url))
     assert "4 collages were done before, 5 now" in said and len(server.queued) == 9
+    names = [one.name.rpartition("/")[2] for one in opening.open_source(tmp_path / "out").sets(0, 0)]
+    assert len(names) == len(set(names)) == 6
     with pytest.raises(SetupError, match="begun with other settings"):
         synthesize.synthesize(options(tmp_path, server.url, seed=1))
 
