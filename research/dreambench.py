@@ -50,7 +50,7 @@ DEMO_FILES = {"jedi": "demo.safetensors", "subject-diffusion": "scenes.safetenso
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
-    tools = [hosts.train_tools] if options.ray else []
+    tools = [hosts.ray_tools] if options.ray else []
     host = hosts.enter(options.comfyui, __file__, arguments, *tools)
     with hosts.plain_errors():
         try:

@@ -50,7 +50,9 @@ class TrainJointModel(io.ComfyNode):
                 io.Int.Input(
                     "sheet_every", default=200, min=0, max=100_000, tooltip="Steps between two sample sheets; 0: none."
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, tooltip="Of all that is drawn."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip="Of all that is drawn."
+                ),  # a run goes on with the seed that it was begun with
                 io.Combo.Input(
                     "method", options=[kind for kind in METHODS if kind != FULL], default=LORA, optional=True, advanced=True,
                     tooltip="Form of the factors beside the model's weights.",
