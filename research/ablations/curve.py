@@ -61,6 +61,6 @@ def draw(curves: Mapping[str, list[tuple[float, Point]]], path: Path) -> None:
         for (scale, _), (x, y) in zip(curve, places, strict=True):
             pen.ellipse((x - 5, y - 5, x + 5, y + 5), COLOURS[mode])
             pen.text((x + 8, y - 10), f"{scale:g}", COLOURS[mode], small, anchor="lm")
-        pen.text((right - 12, top + 16 + 24 * number), mode, COLOURS[mode], font, anchor="rm")
+        pen.text((right - 12, bottom - 16 - 24 * (len(curves) - 1 - number)), mode, COLOURS[mode], font, anchor="rm")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, optimize=True)
