@@ -82,7 +82,7 @@ def a_joint_set():
 def a_scene():
     """Two toys in two masks, recognised by their pictures, and the scene without them."""
     model, clip, _ = demo_model.load(DEMO / "scenes.safetensors")
-    tools = LoadDemoTools.execute("scenes.safetensors").result[-1]
+    tools = LoadDemoTools.execute("scenes.safetensors").result[4]
     positive, negative = (host_nodes.CLIPTextEncode().encode(clip, text)[0] for text in ("a ball and a star in a meadow", ""))
     concepts = {}
     for number, name in enumerate(("ball", "star")):

@@ -99,8 +99,8 @@ def test_stopped_it_keeps_what_it_learned_and_goes_on(live, sets):
         ({"data": "folders:../../x"}, "`data` names"),
         ({"data": " "}, "`data` is empty"),
         ({"data": "no such folder"}, "which is not in"),
-        ({"name": "../outside"}, "needs to be a file's name in models/loras"),
-        ({"name": "/tmp/outside"}, "needs to be a file's name in models/loras"),
+        ({"name": "../outside"}, "cannot be a file's name in models/loras"),
+        ({"name": "/tmp/outside"}, "cannot be a file's name in models/loras"),
         ({"rate": 0.0}, "needs to be above 0"),
     ),
 )

@@ -70,7 +70,7 @@ def name_problem(name: str) -> str | None:
     stem = name.removesuffix(".safetensors")
     if model_files.is_inside(stem) and Path(stem).name.strip(". ") and not set('<>:"|?*') & set(stem) and len(stem) <= LONGEST:
         return None
-    return f"{NAME}: `name` is {name[:LONGEST]!r}, but needs to be a file's name in models/loras, such as `my toy`."
+    return f"{NAME}: `name` is {name[:LONGEST]!r}, which cannot be a file's name in models/loras. Give another, such as `my toy`."
 
 
 def state_folder(name: str = "") -> Path:

@@ -40,7 +40,7 @@ def studio():
 
     with torch.inference_mode():
         base = vae.decode(paint(model))
-    return model, clip, LoadDemoTools.execute(FILE).result, positive, negative, base, paint
+    return model, clip, LoadDemoTools.execute(FILE).result[:5], positive, negative, base, paint
 
 
 def compose(studio, toys, continue_from="blend", **more):
