@@ -25,13 +25,13 @@ from ..nodes.training.host import base as bases
 from ..nodes.training.host import files, memory, sheets, training
 from ..nodes.training.host.encoding import Encoder
 from ..nodes.training.host.network import Network
-from ..nodes.training.settings import FULL, Settings
+from ..nodes.training.settings import ALL, ATTENTION, FULL, Settings
 from . import export, measure, memory_table, train_denoiser, world
 from . import judge as judges
 from .drawn_sets import KINDS, SUBJECTS
 from .evaluate import BATCH, HELD_OUT, Setting
 
-DEMO = {"steps": 400, "rate": 2e-3, "rows": 32, "rank": 8}
+DEMO = {"steps": 400, "rate": 2e-3, "rows": 32, "rank": 8, "layers": ALL}
 """What --demo trains with where nothing else is asked for."""
 SIZES = (0.1, 0.45, 0.2, 0.25)
 """How often sets of 1 to 4 pictures are, as the demo's own training has it."""
@@ -112,20 +112,20 @@ class Pairs:
 def settings_of(options, rows: int = 4, side: int = 512) -> Settings:
     """What a user chose of a training from a checkpoint. rows, side: where none were given."""
     return Settings(
-        options.method, options.rank, references=not options.without_references, steps=options.steps or 1000,
-        rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or rows, side=options.side or side,
-        buckets=options.buckets, snr=options.snr, head_start=options.head_start, saving=options.save_memory,
-        optimiser=options.optimiser, data=", ".join(options.data or ()),
+        options.method, options.rank, options.layers or ATTENTION, references=not options.without_references,
+        steps=options.steps or 1000, rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or rows,
+        side=options.side or side, buckets=options.buckets, snr=options.snr, head_start=options.head_start,
+        saving=options.save_memory, optimiser=options.optimiser, data=", ".join(options.data or ()),
     )  # fmt: skip
 
 
 def demo(options) -> int:
     """Train on the demo world, and print how its model did before, and with what was trained."""
     settings = Settings(
-        options.method, DEMO["rank"] if options.rank == 16 else options.rank, references=not options.without_references,
-        steps=options.steps or DEMO["steps"], rate=options.rate or DEMO["rate"], seed=options.seed, side=world.SIZE,
-        rows=options.rows or DEMO["rows"], sizes=SIZES, every=100, decay=0.98, warm_up=20, head_start=True,
-        data="the demo world",
+        options.method, DEMO["rank"] if options.rank == 16 else options.rank, options.layers or DEMO["layers"],
+        references=not options.without_references, steps=options.steps or DEMO["steps"], rate=options.rate or DEMO["rate"],
+        seed=options.seed, side=world.SIZE, rows=options.rows or DEMO["rows"], sizes=SIZES, every=100, decay=0.98, warm_up=20,
+        head_start=True, data="the demo world",
     )  # fmt: skip
     output = options.output or options.folder / "demo_lora.safetensors"
     base, held_out, full = single(), pairs(single()), settings.method == FULL

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..host import inputs, small_pictures
 from .host import places
 from .host.base import NAME
-from .settings import FULL, LORA, METHODS, Settings
+from .settings import ATTENTION, FULL, LAYERS, LORA, METHODS, Settings
 
 
 class TrainJointModel(io.ComfyNode):
@@ -58,6 +58,11 @@ class TrainJointModel(io.ComfyNode):
                     tooltip="Form of the factors beside the model's weights.",
                 ),
                 io.Int.Input("rank", default=16, min=1, max=1024, optional=True, advanced=True, tooltip="Of the factors."),
+                io.Combo.Input(
+                    "layers", options=list(LAYERS), default=ATTENTION, optional=True, advanced=True,
+                    tooltip="What has factors: attention and feed-forward, or all linear layers and convolutions, which learns "
+                    "more in as many steps, slower, in a larger file.",
+                ),
                 io.Boolean.Input(
                     "references", default=True, optional=True, advanced=True,
                     tooltip="Whether the model gets input channels for references. Without them it only learns that pictures "
@@ -106,15 +111,14 @@ class TrainJointModel(io.ComfyNode):
     @classmethod
     @inputs.checked
     def execute(
-        cls, model, clip, vae, data, name, steps, rate, side, rows, sheet_every, seed, method=LORA, rank=16, references=True,
-        accumulate=1, save_memory=False, keep_aspect=False, min_snr=0.0,
-        head_start=False,
+        cls, model, clip, vae, data, name, steps, rate, side, rows, sheet_every, seed, method=LORA, rank=16,
+        layers=ATTENTION, references=True, accumulate=1, save_memory=False, keep_aspect=False, min_snr=0.0, head_start=False,
     ) -> io.NodeOutput:  # fmt: skip
         from .host import in_graph  # what it takes of the host, older ones lack: they shall have all other nodes
 
         settings = Settings(
-            method, rank, references=references, steps=steps, rate=rate, seed=seed, side=side, rows=rows, buckets=keep_aspect,
-            snr=min_snr, head_start=head_start, saving=save_memory, data=data.strip().replace("\n", ", "),
+            method, rank, layers, references=references, steps=steps, rate=rate, seed=seed, side=side, rows=rows,
+            buckets=keep_aspect, snr=min_snr, head_start=head_start, saving=save_memory, data=data.strip().replace("\n", ", "),
         )  # fmt: skip
         trained, path, pictures = in_graph.train(
             model, clip, vae, data, name, settings, sheet_every, accumulate, cls.hidden.unique_id

@@ -7,7 +7,10 @@ from dataclasses import dataclass, fields
 
 FULL, LORA, LOHA, LOKR = "full", "LoRA", "LoHa", "LoKr"
 METHODS = (LORA, LOHA, LOKR, FULL)
-"""What is trained: factors beside the weights of attention and feed-forward, in the forms that the host knows, or all weights."""
+"""What is trained: factors beside weights, in the forms that the host knows, or all weights."""
+ATTENTION, ALL = "attention", "all"
+LAYERS = (ATTENTION, ALL)
+"""What factors stand beside: the layers of attention and feed-forward, or every linear layer and convolution but the first."""
 MOST_PICTURES = 4
 """Of a set (section 3.2)."""
 
@@ -17,7 +20,8 @@ SEEN = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """method: one of METHODS. rank: of factors; of LoKr its factor. strength: what factors are multiplied by (alpha / rank).
+    """method: one of METHODS. rank: of factors; of LoKr its factor. layers: one of LAYERS. strength: what factors are multiplied
+    by (alpha / rank).
 
     references: whether the model gets channels for references, or only learns to look at the others of a set. rows: pictures of a
     step, at least one set. sizes: how often sets of 1, 2, 3 and 4 pictures are, as far as a set has so many; the paper's are sets
@@ -30,6 +34,7 @@ class Settings:
 
     method: str = LORA
     rank: int = 16
+    layers: str = ATTENTION
     strength: float = 1.0
     references: bool = True
     steps: int = 1000
@@ -51,6 +56,8 @@ class Settings:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"Training: the method is `{self.method}`, but needs to be one of {', '.join(METHODS)}.")
+        if self.layers not in LAYERS:
+            raise ValueError(f"Training: the layers are `{self.layers}`, but need to be one of {', '.join(LAYERS)}.")
         for name, value, least in (
             ("rank", self.rank, 1),
             ("rows", self.rows, 1),

@@ -46,8 +46,8 @@ def lora(network: Network, steps: int, dtype: torch.dtype = torch.float16) -> di
     itself and the identity, so that nothing is lost. After them stand rows that say what the LoRA is and change nothing.
     """
     found = {
-        f"{PREFIX}{name}.{key}": value.detach().to("cpu", dtype).clone()
-        for name, factors in zip(network.names, network.factors, strict=True)
+        f"{PREFIX}{name}.{key}": _shaped(key, value.detach().to("cpu", dtype).clone(), shape)
+        for (name, shape), factors in zip(network.adapted.items(), network.factors, strict=True)
         for key, value in factors.named_parameters()
     }
     shape = network.before.shape
@@ -76,6 +76,13 @@ def checkpoint(network: Network) -> dict[str, torch.Tensor]:
         dtype = state[name].dtype if state[name].dtype in SMALL else SMALL[0]
         state[name] = value.detach().to("cpu", dtype)
     return state
+
+
+def _shaped(key: str, factor: torch.Tensor, weight: torch.Size) -> torch.Tensor:
+    """A LoRA's factor beside a ``weight``, trained as a matrix; in files, those of a convolution are two convolutions."""
+    if len(weight) == 4 and key == "lora_down.weight":
+        return factor.unflatten(1, weight[1:])
+    return factor[:, :, None, None] if len(weight) == 4 and key == "lora_up.weight" else factor
 
 
 def _first() -> str:

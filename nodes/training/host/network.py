@@ -10,11 +10,12 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch.utils.checkpoint import checkpoint
 
 from .. import coupled
-from ..settings import FULL, LOHA, SEEN, Settings
+from ..settings import ALL, FULL, LOHA, SEEN, Settings
 from .base import LATENT, NAME, Base, widened
 
+WITH_FACTORS = (torch.nn.Linear, torch.nn.Conv2d)
 PARTS = ("attn1", "attn2", "ff")
-"""Of a transformer block, what factors stand beside."""
+"""Of a transformer block, its attention and feed-forward."""
 
 
 class Network(torch.nn.Module):
@@ -45,7 +46,7 @@ class Network(torch.nn.Module):
         if settings.head_start and settings.references and base.order is None:
             with torch.no_grad():
                 first.weight[:, LATENT : 2 * LATENT] = SEEN * first.weight[:, :LATENT]
-        self.names: list[str] = []
+        self.adapted: dict[str, torch.Size] = {}
         if settings.method == FULL:
             self.unet = unet.float().requires_grad_(True)
         else:
@@ -73,19 +74,19 @@ class Network(torch.nn.Module):
         return super()._apply(fn, recurse)
 
     def _adapt(self, unet: torch.nn.Module) -> None:
-        """Factors beside every linear layer of attention and feed-forward; their product begins as zero."""
+        """Factors beside the layers that were chosen; their product begins as zero."""
         kind = adapter_maps[self.settings.method]
         self.factors = torch.nn.ModuleList()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            for name, layer in linear_layers(unet):
+            for name, layer in layers(unet, self.settings.layers):
                 factors = kind.create_train(
                     torch.empty(layer.weight.shape), rank=self.settings.rank, alpha=self.settings.rank * self.settings.strength
                 )
                 factors = factors.float()
                 for key, weight in factors.named_parameters():
                     weight.requires_grad_(key != "alpha")
-                self.names.append(name)
+                self.adapted[name] = layer.weight.shape
                 self.factors.append(factors)
                 if self.settings.method == LOHA:  # the host has no form of it beside a layer
                     layer.weight_function = [factors]
@@ -106,13 +107,16 @@ class Network(torch.nn.Module):
         for part in self._frozen[0].modules():
             if isinstance(part, (ResBlock, BasicTransformerBlock)):
                 part.__dict__.pop("forward", None)
-            if isinstance(part, torch.nn.Linear) and self.settings.method == LOHA:
+            if isinstance(part, WITH_FACTORS) and self.settings.method == LOHA:
                 part.weight_function = []
         self._frozen[0].requires_grad_(False).eval()
 
 
-def linear_layers(unet: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
-    """The linear layers of attention and feed-forward, by their names in the UNet."""
+def layers(unet: torch.nn.Module, chosen: str) -> list[tuple[str, torch.nn.Module]]:
+    """What factors stand beside, by names in the UNet. chosen: of `settings.LAYERS`."""
+    first = unet.input_blocks[0][0]
+    if chosen == ALL:
+        return [(name, part) for name, part in unet.named_modules() if isinstance(part, WITH_FACTORS) and part is not first]
     found = []
     for name, block in unet.named_modules():
         if isinstance(block, BasicTransformerBlock):

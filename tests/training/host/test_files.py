@@ -16,7 +16,7 @@ from same_subject.nodes.joint.host import trained as known
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host import files
 from same_subject.nodes.training.host.network import Network
-from same_subject.nodes.training.settings import FULL, METHODS, Settings
+from same_subject.nodes.training.settings import ALL, ATTENTION, FULL, LAYERS, METHODS, Settings
 from same_subject.tests.tiny import dynamic_vram, models
 from same_subject.tests.tiny.sets import case, gap, sample
 
@@ -26,12 +26,12 @@ ROUNDING = 1e-4
 """Of gaps between a network that is trained and the same from a file: 2e-6 was seen, and 0.5 between it and its base."""
 
 
-def trained_network(method="LoRA", kind="sd15", channels=4, references=True, changed=True, path=None):
+def trained_network(method="LoRA", kind="sd15", channels=4, references=True, changed=True, path=None, layers=ATTENTION):
     """A network whose trained weights were moved at random."""
     patcher = models.model(kind, channels)
     network = Network(
         bases.base_of(patcher, models.Text(kind), None, path or files.Path("tiny.safetensors")),
-        Settings(method=method, rank=4, references=references, data="folder:toys"),
+        Settings(method=method, rank=4, references=references, data="folder:toys", layers=layers),
     )
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
@@ -57,10 +57,12 @@ def forward(unet, inputs, kind="sd15"):
         return unet(x, torch.full((2,), 500.0), states, y=y)
 
 
+@pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("kind", ("sd15", "sdxl"))
 @pytest.mark.parametrize("method", FACTORS)
-def test_a_lora_through_the_stock_loader_is_the_network_that_was_trained(kind, method, tmp_path, caplog):
-    network = trained_network(method, kind)
+def test_a_lora_through_the_stock_loader_is_the_network_that_was_trained(kind, method, layers, tmp_path, caplog):
+    network = trained_network(method, kind, layers=layers)
+    assert ("out.2" in network.adapted) == ("time_embed.0" in network.adapted) == (layers == ALL)
     path = files._write(files.lora(network, 70, torch.float32), tmp_path / "a.safetensors", files.about(network, 70))
     model = with_lora(models.model(kind), comfy.utils.load_torch_file(str(path), safe_load=True))
     assert "not loaded" not in caplog.text.lower() and "ERROR" not in caplog.text

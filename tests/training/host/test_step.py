@@ -10,7 +10,7 @@ from same_subject.nodes.training import coupled
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host.network import Network
 from same_subject.nodes.training.host.step import Sets, step
-from same_subject.nodes.training.settings import METHODS, Settings
+from same_subject.nodes.training.settings import FULL, LAYERS, METHODS, Settings
 from same_subject.research import export, train_denoiser
 from same_subject.tests.tiny import models
 from same_subject.tests.tiny.sets import gap
@@ -56,16 +56,22 @@ def test_the_loss_is_the_demos_own_to_rounding(pictures):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"), [*(("sd15", method) for method in METHODS), ("sd2", "LoRA"), ("sdxl", "LoRA"), ("sdxl", "full")]
+    ("kind", "method", "layers"),
+    [
+        *(("sd15", method, layers) for method in METHODS for layers in (LAYERS if method != FULL else LAYERS[:1])),
+        ("sd2", "LoRA", "attention"),
+        ("sdxl", "LoRA", "all"),
+        ("sdxl", "full", "attention"),
+    ],
 )
-def test_every_method_begins_at_the_base_and_learns(kind, method):
+def test_every_method_begins_at_the_base_and_learns(kind, method, layers):
     base, given = tiny(kind), drawn(kind)
     x = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     time = torch.full((4,), 500.0)
     with torch.no_grad():
         options = coupled.options(2)
         before = base.unet(x, time, given.states, y=given.y, transformer_options=options)
-        network = Network(base, Settings(method=method, rank=4))
+        network = Network(base, Settings(method=method, rank=4, layers=layers))
         shown = torch.cat((x, given.latents, torch.ones(4, 1, 8, 8)), dim=1)
         assert gap(network(shown, time, given.states, 2, given.y), before) < 1e-5
     optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], 1e-2)
@@ -83,10 +89,13 @@ def test_every_method_begins_at_the_base_and_learns(kind, method):
 def test_factors_leave_the_base_frozen_and_the_state_is_what_is_trained():
     network = Network(tiny(), Settings(rank=4))
     weights = {name for name, weight in network.named_parameters() if weight.requires_grad}
-    assert weights == {"first", *(f"factors.{n}.lora_{way}.weight" for n in range(len(network.names)) for way in ("up", "down"))}
-    assert set(network.state_dict()) == weights | {f"factors.{number}.alpha" for number in range(len(network.names))}
-    assert all(any(part in name for part in ("attn1.to_", "attn2.to_", "ff.net.")) for name in network.names)
-    assert len(network.names) == 10 * 7
+    assert weights == {
+        "first",
+        *(f"factors.{n}.lora_{way}.weight" for n in range(len(network.adapted)) for way in ("up", "down")),
+    }
+    assert set(network.state_dict()) == weights | {f"factors.{number}.alpha" for number in range(len(network.adapted))}
+    assert all(any(part in name for part in ("attn1.to_", "attn2.to_", "ff.net.")) for name in network.adapted)
+    assert len(network.adapted) == 10 * 7
     network.restore()
 
 
