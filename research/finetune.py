@@ -43,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         tools.append(hosts.data_tools)
     pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, *tools).root)
     if options.accelerate and "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        from same_subject.nodes.training import processes
+
+        try:
+            processes.check_configuration(options.accelerate)
+        except ValueError as problem:
+            print(problem, file=sys.stderr)
+            return 1
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate)]
         return subprocess.call([*command, __file__, *arguments])
     from same_subject.research import finetuning
@@ -51,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.estimate or options.measure:
             return finetuning.estimate(options)
         return finetuning.demo(options) if options.demo else finetuning.run(options)
+    except KeyboardInterrupt:  # the process that started this one says so
+        return 130
     except (ValueError, ImportError, ArithmeticError) as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -68,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="of the optimiser (1000; with --demo 400)")
     parser.add_argument("--rate", type=float, help="of learning (1e-4; with --demo 2e-3)")
     parser.add_argument("--rows", type=int, help="pictures of a round, at least one set (4; with --demo 32)")
+    parser.add_argument("--largest-set", type=int, choices=(2, 3, 4), default=4, help="pictures of a set at most (%(default)s)")
     parser.add_argument("--accumulate", type=int, default=1, help="rounds of a step (%(default)s)")
     parser.add_argument("--side", type=int, help="pictures have an area of side x side pixels (512; with --measure sdxl 1024)")
     parser.add_argument("--buckets", action="store_true", help="keep the aspect of a set's pictures, about; else they are square")
@@ -78,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="a folder where latents and texts are kept from one run to the next")
     parser.add_argument("--accelerate", type=Path, metavar="CONFIG", help="start it in accelerate's processes, as its file says")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="a log of all figures, for TensorBoard")
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="sample sheets: sets of the data, painted anew")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="sample sheets: a set of the data, painted anew")
     parser.add_argument("--sheet-every", type=int, default=200, help="steps between two of them (%(default)s)")
     parser.add_argument("--estimate", action="store_true", help="print what a step would take of a GPU, and train nothing")
     parser.add_argument("--measure", choices=("sd15", "sdxl"), help="train a step at full size, with random weights, and time it")

@@ -46,25 +46,73 @@ AFTER = {"after": Setting(), "after, recipe strong": Setting(cfg=5.0, masks="giv
 
 
 def run(options) -> int:
-    """Train from a user's checkpoint on a user's data."""
+    """Train from a user's checkpoint on a user's data; 130 where Ctrl+C stopped it."""
     processes = running.launched(options.accumulate)
     settings = settings_of(options)
+    log = logs.tensorboard(options.tensorboard) if options.tensorboard else ignored
     source = Mixture(sources_of(options), options.seed, processes.rank, processes.ranks)
     on_gpu = processes.device.type == "cuda"
     dtype = torch.bfloat16 if on_gpu and options.method != FULL else torch.float32
     base = bases.open_checkpoint(options.checkpoint, dtype)
-    log = logs.tensorboard(options.tensorboard) if options.tensorboard else loops.say
-    watchers = ((options.sheet_every, sheet_into(options.sheets, base, options, settings)),) if options.sheets else ()
-    training.train(
-        base, settings, source, options.output, folder=options.folder, processes=processes, cache=options.cache, progress=log,
-        watchers=watchers,
-    )  # fmt: skip
-    if processes.rank == 0:
-        print(f"{options.output} is written ({options.output.stat().st_size / 2**20:.1f} MiB).")
+    progress, stopped, first = logs.Progress(say), False, processes.rank == 0
+    if first:
+        print(begun(options, settings, processes), flush=True)
+    watchers: list[tuple[int, training.Watcher]] = [(1, lambda _, loop: progress(loop))]
+    if options.sheets:
+        watchers.append((min(options.sheet_every, settings.steps), sheet_into(options.sheets, base, options, settings)))
+    try:
+        training.train(
+            base, settings, source, options.output, folder=options.folder, processes=processes, cache=options.cache, progress=log,
+            watchers=tuple(watchers),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if processes.ranks > 1:
+            raise
+        stopped = True
+    if first:
+        print(ended(options, settings, progress.done, stopped), flush=True)
         for one in source.sources:
             for reason, names in one.skipped.items():
                 print(f"{one.name}: {len(names)} left out, {reason} (such as {names[0]})")
-    return 0
+    return 130 if stopped else 0
+
+
+def ignored(step: int, line: dict) -> None:
+    """No log but what `Progress` prints."""
+
+
+def state_of(options) -> Path:
+    """The file that keeps a run's state."""
+    return options.folder / f"{options.output.stem}.pt"
+
+
+def begun(options, settings: Settings, processes: running.Processes) -> str:
+    """What a run is going to do, for people."""
+    what = "all weights" if settings.method == FULL else f"a {settings.method} of rank {settings.rank}"
+    where = {"cuda": "a GPU", "cpu": "the CPU, which takes long"}.get(processes.device.type, processes.device.type)
+    many = f" in {processes.ranks} processes" if processes.ranks > 1 else ""
+    rounds = f", {processes.accumulate} times" if processes.accumulate > 1 else ""
+    state = state_of(options)
+    known = f"It goes on from {state}." if state.is_file() else f"It can be stopped and started again: {state} keeps its state."
+    return (
+        f"Training {what} for {options.checkpoint.name} on {where}{many}: {settings.steps} steps of about "
+        f"{settings.rows} pictures{rounds}, {settings.side} x {settings.side}, from {', '.join(options.data)}.\n{known}"
+    )
+
+
+def ended(options, settings: Settings, done: int, stopped: bool) -> str:
+    """What has become of it."""
+    output = options.output
+    if stopped and not done:
+        return "\nStopped before a step was done."
+    size = f"{output.stat().st_size / 2**20:.1f} MiB"
+    if stopped:
+        return f"\nStopped after {done} of {settings.steps} steps. {output} ({size}) has what was learned so far."
+    way = "models/checkpoints, for Load Checkpoint" if settings.method == FULL else (
+        "models/loras, for Load LoRA between Load Checkpoint and JeDi"
+    )  # fmt: skip
+    before = "" if done else f" All {settings.steps} steps had been done before; more are asked for by --steps."
+    return f"{output} is written ({size}). Put it into ComfyUI's {way}.{before}"
 
 
 def sources_of(options) -> list[Source]:
@@ -114,8 +162,9 @@ def settings_of(options, rows: int = 4, side: int = 512) -> Settings:
     return Settings(
         options.method, options.rank, options.layers or ATTENTION, references=not options.without_references,
         steps=options.steps or 1000, rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or rows,
-        side=options.side or side, buckets=options.buckets, snr=options.snr, head_start=options.head_start,
-        saving=options.save_memory, optimiser=options.optimiser, data=", ".join(options.data or ()),
+        side=options.side or side, sizes=Settings.sizes[: options.largest_set], buckets=options.buckets, snr=options.snr,
+        head_start=options.head_start, saving=options.save_memory, optimiser=options.optimiser,
+        data=", ".join(options.data or ()),
     )  # fmt: skip
 
 
@@ -129,17 +178,20 @@ def demo(options) -> int:
     )  # fmt: skip
     output = options.output or options.folder / "demo_lora.safetensors"
     base, held_out, full = single(), pairs(single()), settings.method == FULL
-    watcher = (50, lambda network, loop: say(loop.done, {"copying": round(copying(network.base, held_out)[1], 4)}))
-    print(f"Training: {settings.method}, {settings.steps} steps of {settings.rows} drawn pictures", flush=True)
+    progress = logs.Progress(say)
+    watchers: list[tuple[int, training.Watcher]] = [(1, lambda _, loop: progress(loop))]
+    if settings.references:
+        watchers.append((50, lambda network, loop: say(f"step {loop.done}: copying {copying(network.base, held_out)[1]:.3f}")))
+    say(f"Training: {settings.method}, {settings.steps} steps of {settings.rows} drawn pictures")
     network = training.train(
         base, settings, Mixture([open_source("demo:", more=KINDS)], settings.seed), output, folder=options.folder,
-        watchers=(watcher,) if settings.references else (), write=save_demo if full else files.save,
+        progress=ignored, watchers=tuple(watchers), write=save_demo if full else files.save,
     )  # fmt: skip
     if settings.references:
         low, middle, high = copying(network.base, held_out)
         print(f"copying: {middle:.3f} [{low:.3f}, {high:.3f}] of {PAIRS} held-out pairs; 0 before training")
-    rows = judged(output, full, options.subjects)
-    print(f"{output} is written. {json.dumps(rows['after'])}")
+    judged(output, full, options.subjects)
+    say(f"{output} is written.")
     return 0
 
 
@@ -149,8 +201,8 @@ def single() -> bases.Base:
     return bases.base_of(*demo_model.load(path), path)
 
 
-def say(step: int, figures: dict) -> None:
-    print(json.dumps({"step": step, **figures}), flush=True)
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 def pairs(base: bases.Base, side: int = world.SIZE) -> Pairs:

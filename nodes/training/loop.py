@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +47,9 @@ class Loop:
     that is 0. State, random numbers and ``kept`` included, is written to ``<folder>/<name>.pt`` every ``every`` steps and at the
     end, first under another name and then renamed: a stop at any moment loses at most ``every`` steps, and a run that goes on
     ends with the same bits as one that was never stopped. That holds while all that is random comes from ``generator`` or torch's
-    own, and all that is read from ``kept``.
+    own, and all that is read from ``kept``. Ctrl+C waits for the end of the optimiser's step, so that `save` is right after it.
+
+    log: called with figures every ``said`` steps, and after the last one.
 
     A step is one of the optimiser; with gradients accumulated, ``processes.accumulate`` rounds make one, and each round's loss
     counts alike. state, in a file of an earlier version: what it lacks begins anew.
@@ -55,10 +59,11 @@ class Loop:
         self, folder, name: str, nets: Mapping[str, torch.nn.Module], rate: float, steps: int, seed: int, every: int = 200,
         decay: float = 0.998, *, warm_up: int = 100, optimiser: str = "adamw", processes: Processes | None = None,
         kept: Mapping[str, Resumable] | None = None, log: Callable[[int, dict], object] | None = None,
+        said: int = SAID,
     ):  # fmt: skip
         self.path, self.name, self.rate = Path(folder) / f"{name}.pt", name, rate
         self.steps, self.every, self.decay, self.warm_up, self.done = steps, every, decay, warm_up, 0
-        self.processes, self.kept, self.log = processes or Processes(), dict(kept or {}), log or say
+        self.processes, self.kept, self.log, self.said = processes or Processes(), dict(kept or {}), log or say, said
         self.generator = torch.Generator().manual_seed(self.processes.seed(seed))
         torch.manual_seed(self.processes.seed(seed))
         self.nets = self.processes.prepared(nets)
@@ -114,15 +119,19 @@ class Loop:
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = self.processes.clip(parameters, 1.0)
         self._check(self.processes.all(self._finite), bool(norm.isfinite()))
-        self.optimiser.step()
-        self.done += 1
-        decay = min(self.decay, (1 + self.done) / (10 + self.done))
-        if self.average:
-            with torch.no_grad():
-                for name, weights in self._weights().items():
-                    torch._foreach_lerp_(list(self.average[name].values()), list(weights.values()), 1 - decay)
-        self._drawn = self._draws()
-        if self.done % SAID == 0:
+        with _undivided():
+            self.optimiser.step()
+            self.done += 1
+            decay = min(self.decay, (1 + self.done) / (10 + self.done))
+            if self.average:
+                with torch.no_grad():
+                    for name, weights in self._weights().items():
+                        torch._foreach_lerp_(list(self.average[name].values()), list(weights.values()), 1 - decay)
+            self._drawn = self._draws()
+        if self.done % self.said == 0:
+            self._say()
+            self.figures, self.clock = {}, time.time()
+        elif self.done == self.steps:  # these figures stay, for a run that goes on with more steps
             self._say()
         for every, watcher in self._watchers:
             if self.done % every == 0:
@@ -148,7 +157,6 @@ class Loop:
         line = {"run": self.name, "step": self.done, "seconds": round(time.time() - self.clock, 1), **means}
         if self.processes.rank == 0:
             self.log(self.done, line)
-        self.figures, self.clock = {}, time.time()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -229,6 +237,22 @@ class Loop:
 def say(step: int, line: dict) -> None:
     """A line of the log as JSON, to be read by people and programs."""
     print(json.dumps(line), flush=True)
+
+
+@contextmanager
+def _undivided() -> Iterator[None]:
+    """Ctrl+C takes effect after what stands inside. Signals reach the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _copy(source: Mapping[str, Mapping[str, torch.Tensor]], target: Mapping[str, Mapping[str, torch.Tensor]]) -> None:

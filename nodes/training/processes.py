@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ APART = 1_000_003
 """Between the seeds of two processes."""
 SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
 """What accelerate's launcher says in the environment of processes that shall share one model's weights."""
+WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")
+"""Kinds of accelerate's processes that each hold all weights."""
 
 
 def device() -> torch.device:
@@ -45,6 +48,25 @@ def launched(accumulate: int = 1) -> Processes:
         ) from problem
     rounds = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", accumulate))
     return Accelerated(Accelerator(gradient_accumulation_steps=rounds, step_scheduler_with_optimizer=False))
+
+
+def check_configuration(path: Path) -> None:
+    """Look at a file of `accelerate config` before it starts processes, which would each refuse it. Needs accelerate.
+
+    Raises ValueError where it is none, or says FSDP or DeepSpeed.
+    """
+    from accelerate.commands.config import config_args
+
+    try:
+        kind = config_args.load_config_from_file(str(path)).distributed_type
+    except Exception as problem:  # of the file's reader, whichever it is
+        first = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise ValueError(
+            f"Training: {path} cannot be read as accelerate's configuration: {first}. `accelerate config --config_file {path}` "
+            "writes one."
+        ) from problem
+    if (said := getattr(kind, "value", str(kind))) not in WHOLE:
+        raise ValueError(_not_sharded(said))
 
 
 class Processes:
@@ -118,7 +140,7 @@ class Accelerated(Processes):
         self.accelerator = accelerator
         self.rank, self.ranks, self.scaled = accelerator.process_index, accelerator.num_processes, accelerator.scaler is not None
         kind = accelerator.distributed_type.value
-        if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        if kind not in WHOLE:
             raise ValueError(_not_sharded(kind))
 
     def autocast(self) -> AbstractContextManager:

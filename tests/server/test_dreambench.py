@@ -1,16 +1,20 @@
 """research/dreambench.py on drawn toys: made on a live server, scored with tiny networks, stopped and gone on with."""
 
+import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from same_subject.dev import host as hosts
-from same_subject.dev import pack
+from same_subject.dev import pack, server
 from same_subject.nodes.metrics import preprocessing
 from same_subject.research import dreambench, world
+from same_subject.tests.server.test_synthesis import kill_at_work
 
 TOYS = {"bella": 0, "carla": 3}
 """Shapes of the subjects: a ball and a heart."""
@@ -99,3 +103,30 @@ def test_two_subjects_and_likeness_of_faces(live, data, tmp_path, capsys):
     with pytest.raises(hosts.SetupError, match="no face was found in .*nobody"):
         run(live, tmp_path / "people", tmp_path / "none", "--protocol", "faces")
     assert not list((tmp_path / "none").rglob("*.png")), "said before a picture is made"
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is left to whoever has it on PYTHONPATH")
+def test_with_ray_a_server_that_is_killed_loses_nothing_and_changes_nothing(live, data, tmp_path, capsys):
+    """The pictures of two servers, one of which is killed with SIGKILL at work, are those of one."""
+    host = hosts.Host(Path(os.environ["COMFYUI_PATH"]), Path(sys.executable), True)
+    with server.Server(host, say=lambda _: None, variables={"PYTHONPATH": os.environ.get("PYTHONPATH", "")}) as other:
+        killed = threading.Thread(target=kill_at_work, args=(other,))
+        killed.start()
+        assert run(live, data, tmp_path / "two", "--servers", live.client.url, other.client.url, "--ray", "local") == 0
+        killed.join()
+        assert other.process.wait(10) == -signal.SIGKILL
+    said = capsys.readouterr().out
+    done = {
+        url: next(line for line in said.splitlines() if line.startswith(url + " ")).split()
+        for url in (live.client.url, other.client.url)
+    }
+    assert int(done[other.client.url][1]) >= 1 and int(done[other.client.url][2]) >= 1, (
+        "it had done some, and had one when it was killed"
+    )
+    assert sum(int(counts[1]) for counts in done.values()) == 32 and "Not made" not in said
+    assert run(live, data, tmp_path / "one") == 0
+    made = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+        for folder in (tmp_path / "two", tmp_path / "one")
+    ]
+    assert len(made[0]) == 32 and made[0] == made[1]

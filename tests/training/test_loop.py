@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 
 import pytest
 import torch
@@ -163,6 +164,43 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     assert torch.load(tmp_path / "killed" / "line.pt", weights_only=True)["done"] == 2
     whole, resumed = line(tmp_path / "whole", accumulate=3), line(tmp_path / "killed", accumulate=3)
     assert same(weights(whole), weights(resumed)) and whole.figures == resumed.figures
+
+
+def test_the_last_step_is_logged_whatever_the_number_of_steps(tmp_path):
+    seen = []
+    line(tmp_path, steps=6, every=9, said=4, log=lambda step, line: seen.append((step, line["loss"])))
+    assert [step for step, _ in seen] == [4, 6]
+    line(tmp_path, steps=8, said=4, log=lambda step, line: seen.append((step, line["loss"])))
+    assert [step for step, _ in seen] == [4, 6, 8]
+
+
+def interrupted_in_a_step(folder):
+    """Ctrl+C while the optimiser has changed one weight, and not yet the others; then the state is written."""
+    loops = []
+
+    def before(loop):
+        loops.append(loop)
+        step = loop.optimiser.step
+
+        def interrupting():
+            if loop.done == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)  # where a handler would run
+            step()
+
+        loop.optimiser.step = interrupting
+
+    try:
+        line(folder, every=100, before=before)
+    except KeyboardInterrupt:
+        loops[0].save()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT as a terminal sends it is of POSIX")
+def test_ctrl_c_in_a_step_leaves_a_state_that_goes_on_to_the_same_weights(tmp_path):
+    interrupted_in_a_step(tmp_path / "stopped")
+    assert torch.load(tmp_path / "stopped" / "line.pt", weights_only=True)["done"] == 4
+    assert same(weights(line(tmp_path / "whole")), weights(line(tmp_path / "stopped")))
 
 
 def test_rounds_of_a_step_count_as_one_larger_batch(tmp_path):

@@ -8,7 +8,7 @@ import socket
 import pytest
 import torch
 from same_subject.nodes.training import loop as training
-from same_subject.nodes.training.processes import Processes, launched
+from same_subject.nodes.training.processes import Processes, check_configuration, launched
 from same_subject.tests.tiny import apart
 
 pytest.importorskip("accelerate", reason="accelerate is a training tool; `python3 dev/test.py` brings it")
@@ -140,3 +140,22 @@ def test_shards_of_a_model_are_refused_with_the_reason(name, said, monkeypatch):
     monkeypatch.setenv(name, "true")
     with pytest.raises(ValueError, match=f"says {said}, but needs to say several CPUs or GPUs .*shards, one a process; .*whole"):
         launched()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    (
+        ("distributed_type: FSDP", "says FSDP, but needs to say several CPUs or GPUs"),
+        ("distributed_type: DEEPSPEED", "says DEEPSPEED, but needs"),
+        ("nonsense: 1", "cannot be read as accelerate's configuration: .*accelerate config"),
+        ("[", "cannot be read as accelerate's configuration"),
+    ),
+)
+def test_a_configuration_is_refused_before_it_starts_processes(text, said, tmp_path):
+    path = tmp_path / "config.yaml"
+    whole = "compute_environment: LOCAL_MACHINE\nmixed_precision: 'no'\nnum_processes: 2\nuse_cpu: true\ndebug: false\n"
+    path.write_text(whole + text)
+    with pytest.raises(ValueError, match=said):
+        check_configuration(path)
+    path.write_text(whole + "distributed_type: MULTI_CPU")
+    check_configuration(path)

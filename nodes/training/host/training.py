@@ -12,7 +12,7 @@ import torch
 
 from .. import processes as running
 from ..cache import Cache
-from ..loop import Loop, say
+from ..loop import SAID, Loop, say
 from ..settings import Settings
 from . import files, memory
 from .base import Base
@@ -42,8 +42,8 @@ def train(
 
     folder: of the state of the run, `<output's name>.pt`: started again with the same choices, it goes on from there. progress:
     gets the log, see `Loop`. stop: asked before each round; where it says so, training ends, and what there is is written; so it
-    does where the host was told to stop, whose exception then goes on its way. cache: a folder for latents and texts. watchers:
-    called after each so many steps. write: a network after so many steps, to a path.
+    does where the host was told to stop, or at Ctrl+C, whose exception then goes on its way. cache: a folder for latents and
+    texts. watchers: called after each so many steps. write: a network after so many steps, to a path.
     Returns the network, with what was written. Raises ValueError before the first step where memory will not do.
     """
     processes = processes or running.launched()
@@ -56,18 +56,21 @@ def train(
         loop = Loop(
             folder, output.stem, nets, chosen.rate, chosen.steps, chosen.seed, chosen.every, chosen.decay, warm_up=chosen.warm_up,
             optimiser=chosen.optimiser, processes=processes, kept=kept, log=progress,
+            said=min(SAID, max(1, chosen.steps // 10)),
         )  # fmt: skip
         for every, watcher in watchers:
             loop.watch(every, partial(watcher, network))
         interrupted = None
         try:
             _rounds(loop, network, batches, stop)
-        except comfy.model_management.InterruptProcessingException as problem:  # any layer of the host may raise it
+        except (comfy.model_management.InterruptProcessingException, KeyboardInterrupt) as problem:  # any layer may raise it
+            if processes.ranks > 1:  # others do not stand where this one does
+                raise
             interrupted = problem
             loop.save()
         if loop.average:
             network.load_state_dict(loop.average["network"])
-        if processes.rank == 0:
+        if processes.rank == 0 and (loop.done or not interrupted):
             write(network, output, loop.done)
         processes.wait()
     if interrupted:
