@@ -5,11 +5,12 @@ import { element, panel } from "./widgets.js";
 import { translated } from "./words.js";
 
 const EVENT = "same-subject.strip";
-const SHOWN = ["JediApply", "TrainJointModel"];
-const LEAST = 60, MOST = 200;
+/** How high it may become, in pixels, in each node that has one. */
+const MOST = { JediApply: 200, TrainJointModel: 460 };
+const LEAST = 60;
 const WORDS = 26;
 const STYLES = {
-  box: "display: flex; flex-direction: column; gap: 2px; max-height: 192px; overflow: hidden; font: 11px/1.3 sans-serif; color: var(--fg-color, #fff); background: var(--comfy-input-bg, #222)",
+  box: "display: flex; flex-direction: column; gap: 2px; overflow: hidden; font: 11px/1.3 sans-serif; color: var(--fg-color, #fff); background: var(--comfy-input-bg, #222)",
   picture: "flex: 1; min-height: 0; contain: size; width: 100%; object-fit: contain",
 };
 let words = { sets: "sets", pictures: "pictures", references: "references", step: "step" };
@@ -17,12 +18,14 @@ const strips = new WeakMap();
 
 class Strip {
   constructor(node) {
+    this.most = MOST[node.comfyClass];
     this.box = element("div", STYLES.box, { className: "same-subject-strip" });
+    this.box.style.maxHeight = `${this.most - 8}px`;
     this.picture = element("img", STYLES.picture);
     this.words = element("div", "flex: none");
     this.box.append(this.picture, this.words);
     this.node = node;
-    this.panel = panel(node, "strip", this.box, MOST);
+    this.panel = panel(node, "strip", this.box, this.most);
   }
 
   show({ picture, size, step, steps, sets, pictures, references }) {
@@ -33,7 +36,7 @@ class Strip {
     this.picture.alt = this.words.textContent;
     this.picture.src = picture;
     const height = WORDS + (this.node.size[0] * size[1]) / size[0];
-    this.panel.show(Math.round(Math.max(LEAST, Math.min(MOST, height))));
+    this.panel.show(Math.round(Math.max(LEAST, Math.min(this.most, height))));
   }
 }
 
@@ -55,6 +58,6 @@ app.registerExtension({
     words = await translated("strip", words);
   },
   nodeCreated(node) {
-    if (SHOWN.includes(node.comfyClass)) strips.set(node, new Strip(node));
+    if (node.comfyClass in MOST) strips.set(node, new Strip(node));
   },
 });

@@ -130,8 +130,8 @@ def report(source: Source, found: Found, limit: int) -> str:
     lines = [source.name, f"  sets          {found.sets}" + " (as many as were asked for)" * (found.sets == limit > 0)]
     if found.sets:
         pictures = sum(found.pixels.values())
-        sizes = ", ".join(f"{count} of {size}" for size, count in sorted(found.sizes.items()))
-        lines.append(f"  set sizes     {sizes}: {pictures} pictures")
+        sizes = ", ".join(f"{count} with {size}" for size, count in sorted(found.sizes.items()))
+        lines.append(f"  set sizes     {sizes} pictures: {pictures} in all")
         shorter = Counter()
         for size, count in found.pixels.items():
             shorter[min(size)] += count

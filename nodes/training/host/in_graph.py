@@ -47,7 +47,7 @@ def train(
     finally:
         gc.collect()  # what was trained stood in a circle of hooks
         comfy.model_management.soft_empty_cache()
-        shown.end()
+    shown.end()  # what was stopped stays in sight
     lora = comfy.utils.load_torch_file(str(output), safe_load=True)
     return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)[0], output, shown.pictures()
 

@@ -29,7 +29,7 @@ def test_it_says_how_many_sets_and_pictures_there_are_and_why_others_are_left_ou
     for line in (
         "sets:",
         "sets          1",
-        "1 of 2: 2 pictures",
+        "1 with 2 pictures: 2 in all",
         "0 to 3, in the middle 0 words, 1 of 2 pictures have none",
         "left out      1: none of its pictures can be used (cup)",
         "left out      1: it cannot be read (cup/1.jpg",

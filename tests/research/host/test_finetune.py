@@ -106,3 +106,28 @@ def test_copying_is_nothing_for_what_looks_away_and_much_for_what_looks_at_its_o
     assert looking(0.0) == (0.0, 0.0, 0.0)
     low, middle, high = looking(0.5)
     assert 1 < low < middle < high
+
+
+def test_a_run_says_what_it_will_do_and_what_came_of_it(tmp_path):
+    given = options(
+        checkpoint=tmp_path / "base.safetensors", data=["sets"], output=tmp_path / "lora.safetensors", folder=tmp_path
+    )
+    settings = finetuning.settings_of(given)
+    alone = finetuning.running.Processes(on=torch.device("cpu"))
+    said = finetuning.begun(given, settings, alone)
+    assert said.startswith(
+        "Training a LoRA of rank 16 for base.safetensors on the CPU, which takes long: 2 steps of about 4 pictures"
+    )
+    assert "lora.pt keeps its state" in said
+    (tmp_path / "lora.pt").touch(), given.output.write_bytes(bytes(2**20))
+    assert "It goes on from" in finetuning.begun(given, settings, alone)
+    assert "Stopped after 1 of 2 steps. " in finetuning.ended(given, settings, 1, True)
+    assert finetuning.ended(given, settings, 2, False).endswith(
+        "(1.0 MiB). Put it into ComfyUI's models/loras, for Load LoRA between Load Checkpoint and JeDi."
+    )
+    assert "All 2 steps had been done before" in finetuning.ended(given, settings, 0, False)
+
+
+def test_the_largest_set_can_be_smaller_than_the_papers():
+    assert finetuning.settings_of(options(largest_set=2)).set_sizes == (1, 2)
+    assert finetuning.settings_of(options()).set_sizes == (1, 2, 3, 4)
