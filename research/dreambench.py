@@ -50,7 +50,7 @@ DEMO_FILES = {"jedi": "demo.safetensors", "subject-diffusion": "scenes.safetenso
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
-    tools = [hosts.ray_tools] if options.ray else []
+    tools = [hosts.ray_tools] if options.ray == "local" else []
     host = hosts.enter(options.comfyui, __file__, arguments, *tools)
     with hosts.plain_errors():
         try:
@@ -82,7 +82,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--adapter", default="", help="of Subject-Diffusion: a file in models/subject_adapters; `demo` for the demo's")
     add("--clip-vision", default="", help="its image encoder, where the adapter brings none")
     add("--servers", nargs="+", metavar="URL", help="ComfyUI servers to use; default one that is started here")
-    add("--ray", metavar="ADDRESS", help="keep the servers busy through this Ray cluster; `local` for one of its own")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="keep the servers busy through a Ray cluster (host:port, auto), or `local`: one of its own; default: threads",
+    )
     add("--scores", type=Path, help="folder with clip-vit-base-patch32 and dino-vits16; default models/scores of the ComfyUI")
     add("--detector", type=Path, help="Grounding DINO, for MCLIP-I and MDINO: a .pth or a published folder")
     add("--segmenter", type=Path, help="Segment Anything, for the same: a .pth")
@@ -98,6 +102,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--comfyui", help="folder of a ComfyUI to use; default: found or installed")
     options = parser.parse_args(arguments)
+    options.ray = None if options.ray == "none" else options.ray
     if min(options.inputs, options.pictures or 1, options.steps or 1) < 1 or min(options.subjects, options.prompts) < 0:
         parser.error("--inputs, --pictures and --steps must be at least 1, --subjects and --prompts at least 0")
     if options.method == "subject-diffusion" and (not options.adapter or options.inputs > 1):
