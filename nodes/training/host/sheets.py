@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from ...data.mixing import Mixture
 from ...data.sources import Source
@@ -21,7 +21,8 @@ from .network import Network
 from .step import Sets
 
 STEPS, SCALE = 12, 3.0
-CURVE = (480, 120)
+CURVE = (480, 140)
+LINE = 20
 SMOOTH = 0.9
 SIDE = 160
 SEED, MOST_TRIES = 7, 100
@@ -103,7 +104,7 @@ def _pictures(base: Base, latents: torch.Tensor) -> list[Image.Image]:
 
 
 def curve(losses: Sequence[float], steps: int, first: int = 0) -> Image.Image:
-    """Losses of each step so far, of ``steps``: as they are, and their running mean. first: steps that were done before them."""
+    """Losses of the steps so far, of ``steps``: as they are, and their running mean. first: steps that were done before them."""
     shown = Image.new("RGB", CURVE, (28, 28, 30))
     finite = [value for value in losses if value == value and abs(value) != float("inf")]
     if not finite:
@@ -114,13 +115,15 @@ def curve(losses: Sequence[float], steps: int, first: int = 0) -> Image.Image:
         smooth = SMOOTH * smooth + (1 - SMOOTH) * value
         means.append(smooth)
     top = sorted(finite)[int(0.98 * (len(finite) - 1))] or 1.0
-    for values, colour in ((finite, (80, 84, 96)), (means, (120, 200, 255))):
+    across, down = CURVE[0] - 1, CURVE[1] - LINE - 4
+    for values, colour, width in ((finite, (80, 84, 96), 1), (means, (120, 200, 255), 2)):
         points = [
-            (number / max(1, steps - 1) * (CURVE[0] - 1), (CURVE[1] - 14) * (1 - min(1.0, value / top)) + 12)
-            for number, value in enumerate(values, first)
+            (number / max(1, len(values) - 1) * across, down * (1 - min(1.0, value / top)) + LINE)
+            for number, value in enumerate(values)
         ]
-        draw.line(points if len(points) > 1 else points * 2, fill=colour)
-    draw.text((4, 0), f"loss {means[-1]:.4f}", fill=(220, 220, 220))
+        draw.line(points if len(points) > 1 else points * 2, fill=colour, width=width)
+    said = f"loss {means[-1]:.4f}, steps {first + 1} to {first + len(losses)} of {steps}"
+    draw.text((4, 1), said, fill=(220, 220, 220), font=ImageFont.load_default(LINE - 4))
     return shown
 
 

@@ -11,11 +11,15 @@ def drawn_across(losses, steps, first=0):
     return [x for x in range(shown.width) if any(shown.getpixel((x, y)) != background for y in rows)]
 
 
-def test_a_curve_goes_as_far_as_the_run_and_begins_where_it_went_on():
-    width, losses = sheets.CURVE[0], [1.0, 0.4, 0.5, 0.3, 0.4]
-    begun, later = drawn_across(losses, 10), drawn_across(losses, 10, 5)
-    assert begun[0] < 0.2 * width and max(begun) <= width / 2
-    assert later[0] >= width / 2 and max(later) == width - 1
+def test_a_curve_is_as_wide_as_its_picture_and_goes_down_with_the_losses():
+    drawn = drawn_across([1.0, 0.8, 0.5, 0.3, 0.1], 1000, 5)
+    assert drawn[0] <= 1 and drawn[-1] >= sheets.CURVE[0] - 2 and len(drawn) >= sheets.CURVE[0] - 2
+    shown = sheets.curve([1.0, 0.8, 0.5, 0.3, 0.1], 1000, 5)
+    lines = [
+        [y for y in range(sheets.LINE + 1, shown.height) if shown.getpixel((x, y)) != shown.getpixel((470, 30))]
+        for x in (20, 470)
+    ]
+    assert max(lines[0]) < min(lines[1])
 
 
 def test_losses_that_are_not_finite_leave_an_empty_curve():
