@@ -116,14 +116,10 @@ def test_with_ray_a_server_that_is_killed_loses_nothing_and_changes_nothing(live
         killed.join()
         assert other.process.wait(10) == -signal.SIGKILL
     said = capsys.readouterr().out
-    done = {
-        url: next(line for line in said.splitlines() if line.startswith(url + " ")).split()
-        for url in (live.client.url, other.client.url)
-    }
-    assert int(done[other.client.url][1]) >= 1 and int(done[other.client.url][2]) >= 1, (
-        "it had done some, and had one when it was killed"
-    )
-    assert sum(int(counts[1]) for counts in done.values()) == 32 and "Not made" not in said
+    lines = [line.split() for line in said.splitlines() if line.startswith("http") and len(line.split()) == 3]
+    done = {url: (int(finished), int(failed)) for url, finished, failed in lines}
+    assert min(done[other.client.url]) >= 1, "it had done some, and had one when it was killed"
+    assert sum(finished for finished, _ in done.values()) == 32 and "Not made" not in said
     assert run(live, data, tmp_path / "one") == 0
     made = [
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
