@@ -241,18 +241,19 @@ def say(step: int, line: dict) -> None:
 
 @contextmanager
 def _undivided() -> Iterator[None]:
-    """Ctrl+C takes effect after what stands inside. Signals reach the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
+    """Ctrl+C takes effect after what stands inside, where it has one. Signals reach the main thread alone."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
     held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
     if held:
-        raise KeyboardInterrupt
+        before(held[0], None)
 
 
 def _copy(source: Mapping[str, Mapping[str, torch.Tensor]], target: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
