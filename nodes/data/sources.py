@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,11 @@ class Source:
 
     def fingerprint(self) -> str:
         """Of what is listed, so that a run that goes on can tell whether it is the same."""
-        return hashlib.sha256("\n".join(self.parts()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return hashlib.sha256("\n".join(self.told()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def told(self) -> Iterable[str]:
+        """What it is known by: a line for each part."""
+        return self.parts()
 
     def take(self, entry: Entry, draw: random.Random | None = None) -> PictureSet | None:
         """The set of an entry, or None where it is damaged, which is counted."""
