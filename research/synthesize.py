@@ -247,6 +247,7 @@ def similarity(output: Path, clip: Path, dino: Path, most: int) -> str:
     """How alike the pictures of a set are, on average over sets and pairs of each, beside the paper's (table 8)."""
     from same_subject.nodes.data.opening import open_source
     from same_subject.nodes.metrics.host import encoders
+    from same_subject.nodes.metrics.similarity import among
     from same_subject.nodes.synthesis import grouping
 
     try:
@@ -259,8 +260,7 @@ def similarity(output: Path, clip: Path, dino: Path, most: int) -> str:
         if len(one) < grouping.LEAST:
             continue
         for name, network in networks.items():
-            likeness = grouping.affinity(network.pictures(one.pictures, len(one)))
-            scores[name].append(grouping.mean_of_pairs(likeness))
+            scores[name].append(among(network.pictures(one.pictures, len(one))))
     if not scores["DINO"]:
         raise SetupError(f"synthesize: {output} holds no set of {grouping.LEAST} pictures or more to score.")
     heads = ("here", "paper's sets", "real pictures")

@@ -43,7 +43,13 @@ def among(pictures: torch.Tensor) -> float:
     if len(pictures) < 2:
         raise ValueError(f"{len(pictures)} picture was given, but pairs need at least 2")
     each = unit(pictures).double()
-    return float(((each @ each.T).sum() - (each * each).sum()) / (len(each) * (len(each) - 1)))
+    return mean_of_pairs(each @ each.T)
+
+
+def mean_of_pairs(cosines: torch.Tensor) -> float:
+    """The mean of ``cosines`` [B, B] of each with each, over all pairs of two different ones."""
+    count = len(cosines)
+    return ((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))).item()
 
 
 def to_own_text(pictures: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+
+from ..metrics import similarity
 
 LEAST, MOST = 2, 4
 """Pictures of a set, as the paper has them (section 4)."""
@@ -33,14 +34,8 @@ class InstanceSet:
 
 def affinity(embeddings: torch.Tensor) -> torch.Tensor:
     """Cosine similarity [K, K] of embeddings [K, D]."""
-    unit = F.normalize(embeddings.float(), dim=1)
+    unit = similarity.unit(embeddings.float())
     return (unit @ unit.T).clamp(-1, 1)
-
-
-def mean_of_pairs(affinities: torch.Tensor) -> float:
-    """The mean affinity of two instances, over all pairs of two or more; affinities: [K, K]."""
-    count = len(affinities)
-    return ((affinities.sum() - affinities.diagonal().sum()) / (count * (count - 1))).item()
 
 
 def components(joined: torch.Tensor) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from same_subject.nodes.metrics import similarity
 from same_subject.nodes.synthesis import grouping
 
 
@@ -70,4 +71,4 @@ def test_an_instance_is_cut_to_what_its_mask_covers():
 
 def test_the_mean_affinity_leaves_out_the_diagonal():
     affinity = torch.tensor([[1.0, 0.96, 0.98], [0.96, 1.0, 0.97], [0.98, 0.97, 1.0]])
-    assert grouping.mean_of_pairs(affinity) == pytest.approx(0.97)
+    assert similarity.mean_of_pairs(affinity) == pytest.approx(0.97)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import folder_paths
 import torch
-from PIL import Image
 
 from ...data import shards
 from ...data.examples import PictureSet
+from ...data.pictures import as_picture
 from ...host import small_pictures
-from .. import grouping
+from ...metrics import similarity
 from ..grouping import InstanceSet
 
 NODE = "Save Sets"
@@ -39,15 +39,14 @@ def gathered(
                 f"{NODE}: `{what}` has {len(given)} entries for {wanted} instances, but needs as many. Connect what was made of "
                 "the outputs of Paste Instances, all of them."
             )
-    bytes_of = [(picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous().numpy() for picture in pictures]
-    name = name or hashlib.sha256(b"".join(each.tobytes() for each in bytes_of)).hexdigest()[:16]
+    shown = tuple(map(as_picture, pictures))
+    name = name or hashlib.sha256(b"".join(each.tobytes() for each in shown)).hexdigest()[:16]
     made, done = [], 0
     for number, one in enumerate(sets, 1):
         part = slice(done, done := done + len(one.instances))
         style = styles[part][0] if styles else ""
-        about = {"subject": one.subject, "affinity": round(grouping.mean_of_pairs(one.affinity), 4), "style": style}
-        shown = tuple(Image.fromarray(each) for each in bytes_of[part])
-        made.append(PictureSet(f"{name}-{number}", shown, tuple(captions[part]), about))
+        about = {"subject": one.subject, "affinity": round(similarity.mean_of_pairs(one.affinity), 4), "style": style}
+        made.append(PictureSet(f"{name}-{number}", shown[part], tuple(captions[part]), about))
     return made
 
 
