@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ..nodes.data.examples import PictureSet
+from ..nodes.data.pictures import as_picture
 from ..nodes.data.sources import Entry, Source
 from . import world
 
@@ -65,7 +66,7 @@ class Drawn(Source):
 
 def shown(picture: torch.Tensor) -> Image.Image:
     """A picture [3, H, W] in 0..1 as a file has it."""
-    return Image.fromarray((picture.movedim(0, -1) * 255).round().byte().numpy())
+    return as_picture(picture.movedim(0, -1))
 
 
 KINDS = {"demo": Drawn, "demo-clips": partial(Drawn, clips=True)}

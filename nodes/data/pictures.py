@@ -49,8 +49,13 @@ def decode(data: bytes) -> Image.Image:
 
 
 def tensor(picture: Image.Image) -> torch.Tensor:
-    """An RGB picture as [H, W, 3] in 0..1."""
-    return torch.from_numpy(np.asarray(picture).astype("float32") / 255)
+    """A picture as RGB, [H, W, 3] in 0..1."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB")).astype("float32") / 255)
+
+
+def as_picture(values: torch.Tensor) -> Image.Image:
+    """[H, W, 3] in 0..1 in 8 bits, to the nearest."""
+    return Image.fromarray((values.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
 
 
 def as_shown(data: bytes) -> tuple[str, bytes]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
+
+from ..data.pictures import tensor
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,8 @@ class Seeing:
             picture = picture.resize(size, Image.Resampling.BICUBIC)
         left, top = (round((full - self.side) / 2) for full in size)
         middle = picture.crop((left, top, left + self.side, top + self.side))
-        values = torch.from_numpy(np.array(middle, dtype=np.uint8)).movedim(-1, 0).float() / 255
         mean, deviation = (torch.tensor(value).view(3, 1, 1) for value in (self.mean, self.deviation))
-        return (values - mean) / deviation
+        return (tensor(middle).movedim(-1, 0) - mean) / deviation
 
 
 def clip(side: int = 224) -> Seeing:
@@ -44,8 +44,3 @@ def clip(side: int = 224) -> Seeing:
 def dino(side: int = 224) -> Seeing:
     """As DINO is evaluated, and as Custom Diffusion scores with it: resized to 256 for 224."""
     return Seeing(side * 256 // 224, side, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-def as_picture(picture: torch.Tensor) -> Image.Image:
-    """[H, W, 3] in 0..1 in 8 bits, to the nearest."""
-    return Image.fromarray((picture.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())

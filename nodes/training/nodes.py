@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..data.pictures import tensor
 from ..host import inputs, small_pictures
 from .host import places
 from .host.base import NAME
@@ -123,5 +124,5 @@ class TrainJointModel(io.ComfyNode):
         trained, path, pictures = in_graph.train(
             model, clip, vae, data, name, settings, sheet_every, accumulate, cls.hidden.unique_id
         )
-        shown = [in_graph.tensor(picture) for picture in pictures]
+        shown = [tensor(picture) for picture in pictures]
         return io.NodeOutput(trained, str(path), ui={"images": small_pictures.save(shown)})

@@ -16,7 +16,7 @@ from ...nodes.concepts.host import finding, grounding, segmenting
 from ...nodes.data import pictures as reading
 from ...nodes.demo.host import tools
 from ...nodes.joint.references import BACKGROUNDS
-from ...nodes.metrics import preprocessing, similarity
+from ...nodes.metrics import similarity
 from ...nodes.metrics.host import scoring
 from ...nodes.metrics.host.encoders import Clip, Encoder, ScoreModels
 from ...nodes.metrics.similarity import Scores
@@ -123,7 +123,7 @@ class Judge:
         return Seen(whole, masked, rows)
 
     def _whole(self, pictures: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: one.pictures(map(preprocessing.as_picture, pictures), len(pictures)) for name, one in self.encoders.items()}
+        return {name: one.pictures(map(reading.as_picture, pictures), len(pictures)) for name, one in self.encoders.items()}
 
 
 class FaceJudge:
@@ -143,7 +143,7 @@ class FaceJudge:
         every = [0.0 if mine is None else float(one @ mine) for one in given]
         said = {"identity": sum(every) / len(every), "face": mine is not None, "clip_t": None}
         if self.clip:
-            seen = self.clip.pictures([preprocessing.as_picture(picture)], 1)
+            seen = self.clip.pictures([reading.as_picture(picture)], 1)
             said["clip_t"] = float(similarity.to_own_text(seen, self.clip.texts([case.prompt])[0]))
         return said
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
+from ...nodes.data.pictures import as_picture
 from .. import world
 from . import shards
 
@@ -71,8 +70,7 @@ def draw(folder: Path, count: int) -> dict[str, list[Toy]]:
             absent = next(kind for kind in range(len(world.SHAPES)) if kind not in shown)
             caption += f" with a {world.SHAPES[absent]}"
         name = f"{number:06d}.png"
-        pixels = (picture[0].movedim(0, -1) * 255).round().to(torch.uint8)
-        Image.fromarray(np.asarray(pixels)).save(folder / name)
+        as_picture(picture[0].movedim(0, -1)).save(folder / name)
         (folder / name).with_suffix(".txt").write_text(caption, encoding="utf-8")
         truth[name] = [Toy(world.SHAPES[kind], mask > 0.5) for kind, mask in zip(shown, masks[0], strict=True)]
     return truth

@@ -12,7 +12,7 @@ import pytest
 import torch
 from same_subject.dev import host as hosts
 from same_subject.dev import pack, server
-from same_subject.nodes.metrics import preprocessing
+from same_subject.nodes.data import pictures as reading
 from same_subject.research import dreambench, world
 from same_subject.tests.server.test_synthesis import kill_at_work
 
@@ -29,7 +29,7 @@ def data(tmp_path_factory):
         pictures, _ = world.draw(toy[torch.zeros(2, dtype=torch.long)], world.draw_poses(2, generator), scenes, generator)
         (folder / name).mkdir()
         for number, picture in enumerate(pictures):
-            preprocessing.as_picture(picture.movedim(0, -1)).save(folder / name / f"{number:02}.png")
+            reading.as_picture(picture.movedim(0, -1)).save(folder / name / f"{number:02}.png")
             (folder / name / f"{number:02}.txt").write_text(world.caption(shape, int(scenes[number])))
     (folder / "subjects.json").write_text(json.dumps({name: {"class": world.SHAPES[shape]} for name, shape in TOYS.items()}))
     (folder / "prompts.txt").write_text("a photo of a {} on the beach\na photo of a {} at night\n")
@@ -99,7 +99,7 @@ def test_two_subjects_and_likeness_of_faces(live, data, tmp_path, capsys):
     assert "Subject-Diffusion, table 4" in said and "of 2 pictures show no face and count 0" in said
     assert "your real pictures, with each other" in said
     (tmp_path / "people" / "nobody").mkdir(parents=True)
-    preprocessing.as_picture(torch.full((64, 64, 3), 0.5)).save(tmp_path / "people" / "nobody" / "1.png")
+    reading.as_picture(torch.full((64, 64, 3), 0.5)).save(tmp_path / "people" / "nobody" / "1.png")
     with pytest.raises(hosts.SetupError, match="no face was found in .*nobody"):
         run(live, tmp_path / "people", tmp_path / "none", "--protocol", "faces")
     assert not list((tmp_path / "none").rglob("*.png")), "said before a picture is made"

@@ -13,7 +13,7 @@ import torch
 from ...data import pictures as reading
 from ...host import catalogue, model_files
 from ...joint.references import Reference, gather
-from .. import choosing, preprocessing, similarity
+from .. import choosing, similarity
 from . import files as score_files
 from . import index as indexing
 from .encoders import Clip, ScoreModels
@@ -77,7 +77,7 @@ def find(
     notes = []
     if folder is None:
         names = tuple(f"picture {number}" for number in range(1, len(batch) + 1))
-        embeddings = clip.pictures(map(preprocessing.as_picture, batch), len(batch))
+        embeddings = clip.pictures(map(reading.as_picture, batch), len(batch))
     else:
         index = indexing.index(folder, clip)
         names, embeddings = index.names, index.embeddings

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ...data import pictures as reading
 from ...joint.references import BACKGROUNDS, Reference, blank
-from .. import preprocessing, similarity
+from .. import similarity
 from ..similarity import Scores
 from .encoders import ScoreModels
 
@@ -50,7 +51,7 @@ def score(
     prompts, masks = _each("prompt", prompts, count), _each("masks", masks, count)
     notes: list[str] = []
     columns: dict[str, list[float | None]] = {}
-    clip = models.clip.pictures(map(preprocessing.as_picture, pictures), count) if models.clip else None
+    clip = models.clip.pictures(map(reading.as_picture, pictures), count) if models.clip else None
     if prompts and models.clip and clip is not None:
         different = list(dict.fromkeys(prompts))
         texts, long = models.clip.texts(different)
@@ -58,10 +59,10 @@ def score(
         cut = [number for number, text in enumerate(prompts, 1) if different.index(text) + 1 in long]
         notes += [f"CLIP reads only the first 77 tokens of the prompt of picture {_listed(cut)}."] * bool(cut)
     if references:
-        whole = [preprocessing.as_picture(one.picture) for one in references]
+        whole = [reading.as_picture(one.picture) for one in references]
         for name, encoder in (("clip_i", models.clip), ("dino", models.dino)):
             if encoder:
-                found = clip if encoder is models.clip else encoder.pictures(map(preprocessing.as_picture, pictures), count)
+                found = clip if encoder is models.clip else encoder.pictures(map(reading.as_picture, pictures), count)
                 columns[name] = similarity.pairwise(found, encoder.pictures(whole, len(whole))).tolist()
         alone = [number for number, one in enumerate(references, 1) if _is_cut_out(one)]
         if alone:
@@ -99,7 +100,7 @@ def _masked(models, pictures, references, masks, level: float, notes: list[str])
 
 def on_colour(picture: torch.Tensor, mask: torch.Tensor, level: float):
     """A picture [H, W, 3] with grey ``level`` where ``mask`` [H, W] is 0, in 8 bits."""
-    return preprocessing.as_picture(blank(picture, mask, level))
+    return reading.as_picture(blank(picture, mask, level))
 
 
 def _is_cut_out(one: Reference) -> bool:

@@ -12,6 +12,7 @@ import folder_paths
 import torch
 from PIL import Image
 
+from ...data import pictures as reading
 from ...host import catalogue, model_files
 
 MOST_TOKENS, BEAMS = 30, 5
@@ -95,5 +96,4 @@ class Captioner:
 def captions(folder: Path, pictures: Iterable[torch.Tensor]) -> list[str]:
     """What each of pictures [H, W, 3] in 0..1 shows, by the BLIP-2 of a folder. Raises ValueError where it is none."""
     captioner = Captioner(folder)
-    shown = ((picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy() for picture in pictures)
-    return [captioner(Image.fromarray(picture)) for picture in shown]
+    return [captioner(reading.as_picture(picture)) for picture in pictures]

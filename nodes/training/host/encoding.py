@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 
 import torch
 
-from ...data import buckets
+from ...data import buckets, pictures
 from ...data.examples import PictureSet
 from ...joint import prompts
 from ..cache import Cache, fingerprint
@@ -55,7 +55,7 @@ class Encoder:
         """The pictures of a set at one of the sizes. Raises ValueError where the VAE's numbers are not finite."""
         size = buckets.nearest([picture.size for picture in one.pictures], self.sizes)
         cuts = [buckets.cut(picture, size) for picture in one.pictures]
-        pixels = [_pixels(cut.picture) for cut in cuts]
+        pixels = [pictures.tensor(cut.picture) for cut in cuts]
         if self.cache is None:
             latents = self._latents(torch.stack(pixels))["latents"]
         else:
@@ -125,9 +125,3 @@ class Encoder:
                 ways = (base.clip.layer_idx, str(patcher.patches_uuid) if patcher.patches else "")
             self._makers[kind] = (fingerprint(network), *ways)
         return self._makers[kind]
-
-
-def _pixels(picture) -> torch.Tensor:
-    """A picture of PIL as [H, W, 3] in 0..1."""
-    values = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-    return values.view(picture.height, picture.width, 3) / 255

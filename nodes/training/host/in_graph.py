@@ -125,9 +125,3 @@ class Shown:
 
     def end(self) -> None:
         self.send(picture=None)
-
-
-def tensor(picture: Image.Image) -> torch.Tensor:
-    """A picture as the host has them, [H, W, 3] in 0..1."""
-    data = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-    return data.view(picture.height, picture.width, 3).float() / 255

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ...data import pictures
 from ...data.mixing import Mixture
 from ...data.sources import Source
 from ...joint import objective, trained
@@ -97,7 +98,7 @@ def sheet(base: Base, sets: Sets, painted: torch.Tensor) -> Image.Image:
 def _pictures(base: Base, latents: torch.Tensor) -> list[Image.Image]:
     with torch.no_grad():
         pixels = base.vae.decode(base.patcher.model.process_latent_out(latents)).float().cpu()
-    whole = [Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()) for row in pixels]
+    whole = [pictures.as_picture(row) for row in pixels]
     for picture in whole:
         picture.thumbnail((SIDE, SIDE))
     return whole

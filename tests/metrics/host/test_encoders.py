@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from same_subject.nodes.data import pictures as reading
 from same_subject.nodes.metrics import encoder_config, preprocessing
 from same_subject.nodes.metrics.host import encoders, files
 from same_subject.nodes.metrics.nodes import LoadScoreModels
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
 def pictures():
     generator = torch.Generator().manual_seed(3)
     sizes = ((90, 130), (131, 77), (56, 56), (300, 41))
-    return [preprocessing.as_picture(torch.rand(*size, 3, generator=generator)) for size in sizes]
+    return [reading.as_picture(torch.rand(*size, 3, generator=generator)) for size in sizes]
 
 
 def normal(rows):
@@ -137,7 +138,7 @@ def test_paper_sizes_equal_the_publishers_own_packages(tmp_path):
     folder = score_models.save(tmp_path, score_models.PAPER_CLIP, score_models.PAPER_DINO)
     generator = torch.Generator().manual_seed(5)
     sizes = ((480, 640), (700, 333), (224, 224), (100, 90))
-    pictures = [preprocessing.as_picture(torch.rand(*size, 3, generator=generator)) for size in sizes]
+    pictures = [reading.as_picture(torch.rand(*size, 3, generator=generator)) for size in sizes]
     state = score_oracle.openai_names(load_file(folder / CLIP / "model.safetensors"))
     theirs = openai.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
     theirs.load_state_dict(state)

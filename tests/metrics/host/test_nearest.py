@@ -6,7 +6,8 @@ import folder_paths
 import pytest
 import torch
 from PIL import Image
-from same_subject.nodes.metrics import nodes, preprocessing
+from same_subject.nodes.data import pictures as reading
+from same_subject.nodes.metrics import nodes
 from same_subject.nodes.metrics.host import encoders, index
 from same_subject.tests.tiny import score_models
 
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     place = tmp_path / "input" / "toy"
     place.mkdir(parents=True)
     for number, picture in enumerate(pictures(8), 1):
-        preprocessing.as_picture(picture).save(place / f"{number}.png")
+        reading.as_picture(picture).save(place / f"{number}.png")
     return place
 
 
@@ -42,7 +43,7 @@ def find(models, **more):
 
 
 def by_hand(models, every):
-    seen = models.clip.pictures(map(preprocessing.as_picture, every), len(every)) @ models.clip.texts([PROMPT])[0][0]
+    seen = models.clip.pictures(map(reading.as_picture, every), len(every)) @ models.clip.texts([PROMPT])[0][0]
     return [f"{place + 1}.png" for place in seen.argsort(descending=True).tolist()]
 
 
@@ -60,13 +61,13 @@ def test_a_second_run_reads_only_what_changed(models, folder):
     assert [index.index(folder, models.clip).read for _ in range(2)] == [8, 0]
     names = find(models).args[1]
     os.utime(folder / "2.png", (1, 1))
-    preprocessing.as_picture(pictures(9)[8]).save(folder / "9.png")
+    reading.as_picture(pictures(9)[8]).save(folder / "9.png")
     (folder / "5.png").unlink()
     again = index.index(folder, models.clip)
     assert again.read == 2 and again.names == ("1.png", "2.png", "3.png", "4.png", "6.png", "7.png", "8.png", "9.png")
     fresh = models.clip.pictures((index.open_picture(folder / name) for name in again.names), 8)
     assert torch.allclose(again.embeddings, fresh, atol=1e-6)
-    preprocessing.as_picture(pictures(8)[4]).save(folder / "5.png")
+    reading.as_picture(pictures(8)[4]).save(folder / "5.png")
     (folder / "9.png").unlink()
     assert find(models).args[1] == names
 
