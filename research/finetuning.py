@@ -29,7 +29,7 @@ from ..nodes.training.settings import ALL, ATTENTION, FULL, Settings
 from . import export, measure, memory_table, train_denoiser, world
 from . import judge as judges
 from .drawn_sets import KINDS, SUBJECTS
-from .evaluate import BATCH, HELD_OUT, Setting
+from .evaluate import Setting
 
 DEMO = {"steps": 400, "rate": 2e-3, "rows": 32, "rank": 8, "layers": ALL}
 """What --demo trains with where nothing else is asked for."""
@@ -261,11 +261,7 @@ def judged(output: Path, full: bool, count: int) -> dict[str, dict[str, float]]:
             lora = comfy.utils.load_torch_file(str(output), safe_load=True)
             model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
         sampler = measure.Sampler((model, clip, vae), STEPS)
-        found = []
-        for first in range(0, count, BATCH):
-            part = slice(first, first + BATCH)
-            pictures = sampler.pictures(subjects[part], setting, seed=HELD_OUT + first)
-            found += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures, strict=True)]
+        found = measure.scored(sampler, setting, subjects, scorers)
         rows[name] = {key: round(sum(row[key] for row in found) / count, 4) for key in found[0]}
         print(f"{name:28}" + "".join(f"{value:8.3f}" for value in list(rows[name].values())[:4]), flush=True)
     return rows

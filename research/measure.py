@@ -120,6 +120,16 @@ class Scorer:
         }
 
 
+def scored(sampler: Sampler, setting: Setting, subjects: list[HeldOut], scorers: list[Scorer]) -> list[dict[str, float]]:
+    """What each subject's scorer says of a picture of it; a batch's noise follows from its first subject."""
+    found = []
+    for first in range(0, len(subjects), BATCH):
+        part = slice(first, first + BATCH)
+        pictures = sampler.pictures(subjects[part], setting, seed=HELD_OUT + first)
+        found += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures, strict=True)]
+    return found
+
+
 @torch.inference_mode()
 def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None) -> None:
     """Evaluate the ``chosen`` settings on ``count`` subjects; print a table, write rows to ``output``."""
@@ -135,11 +145,7 @@ def run(chosen: dict[str, Setting], count: int, steps: int, output: Path | None)
         if setting.model not in samplers:
             samplers[setting.model] = Sampler(setting.model, steps)
         if setting not in known:
-            known[setting] = []
-            for first in range(0, count, BATCH):
-                part = slice(first, first + BATCH)
-                pictures = samplers[setting.model].pictures(subjects[part], setting, seed=HELD_OUT + first)
-                known[setting] += [scorer(picture[None]) for scorer, picture in zip(scorers[part], pictures, strict=True)]
+            known[setting] = scored(samplers[setting.model], setting, subjects, scorers)
         found = known[setting]
         scores[name] = found
         means = {key: sum(row[key] for row in found) / count for key in found[0]}
