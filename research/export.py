@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ..nodes.demo import config as demo_config
 from ..nodes.demo import stored
+from ..nodes.host import weights
 from ..nodes.joint import settings, trained
 from . import finder, nets, train_denoiser, train_scenes, world
 
@@ -81,6 +83,20 @@ def save(tensors: dict, metadata: dict, path: Path, vae: Path, in_8_bits: bool) 
                 own[key], own[key + stored.SCALE] = rounded(value)
     said = {"vae": {"file": vae.name, "sha256": hashlib.sha256(vae.read_bytes()).hexdigest()}}
     save_file(own, path, {**metadata, demo_config.SHARED_KEY: json.dumps(said)})
+
+
+def save_whole(model: Path, unet: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]) -> None:
+    """Write the checkpoint ``model``, which `save` wrote, with ``unet`` in place of its own, all networks whole in one file.
+
+    said: metadata beside its own.
+    """
+    metadata = {key: value for key, value in weights.read_metadata(model).items() if key != demo_config.SHARED_KEY}
+    config = json.loads(metadata[demo_config.KEY])
+    config["unet"]["in_channels"] = unet["input_blocks.0.0.weight"].shape[1]
+    tensors = stored.whole(load_file(model) | load_file(VAE), config["clip"]["vocab_size"])
+    tensors |= {demo_config.PREFIXES["unet"] + name: value.detach().cpu() for name, value in unet.items()}
+    metadata |= {demo_config.KEY: json.dumps(config), **said}
+    save_file({name: value.half().contiguous() for name, value in tensors.items()}, path, metadata)
 
 
 def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

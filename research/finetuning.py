@@ -9,15 +9,11 @@ from pathlib import Path
 import comfy.sd
 import comfy.utils
 import torch
-from safetensors.torch import load_file, save_file
 
 from ..nodes.data.mixing import Mixture
 from ..nodes.data.opening import open_source
 from ..nodes.data.sources import Source
-from ..nodes.demo import config as demo_config
-from ..nodes.demo import stored
 from ..nodes.demo.host import model as demo_model
-from ..nodes.host import weights
 from ..nodes.training import logs
 from ..nodes.training import loop as loops
 from ..nodes.training import processes as running
@@ -233,15 +229,8 @@ def copying(base: bases.Base, pairs: Pairs, bounds: float = 0.95) -> tuple[float
 
 
 def save_demo(network: Network, path: Path, steps: int) -> None:
-    """Write all weights as a demo model's file that holds its networks whole."""
-    single, prefix = export.FILES["single"], demo_config.PREFIXES["unet"]
-    said = {key: value for key, value in weights.read_metadata(single).items() if key != demo_config.SHARED_KEY}
-    config = json.loads(said[demo_config.KEY])
-    config["unet"]["in_channels"] = network.channels
-    state = stored.whole(load_file(single) | load_file(export.VAE), config["clip"]["vocab_size"])
-    state |= {prefix + name: value.detach().cpu() for name, value in network.unet.state_dict().items()}
-    said |= {demo_config.KEY: json.dumps(config), **files.about(network, steps).metadata()}
-    save_file({name: value.half().contiguous() for name, value in state.items()}, path, said)
+    """Write all weights as a demo model's file."""
+    export.save_whole(export.FILES["single"], network.unet.state_dict(), path, files.about(network, steps).metadata())
 
 
 @torch.inference_mode()

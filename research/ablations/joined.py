@@ -6,16 +6,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from ...nodes.data.joined import AND
 from ...nodes.data.mixing import Mixture
 from ...nodes.data.opening import open_source
-from ...nodes.demo import config as demo_config
-from ...nodes.demo import stored
 from ...nodes.demo.host import model as demo_model
 from ...nodes.demo.toys import SIDE
-from ...nodes.host import weights
 from ...nodes.joint import references
 from ...nodes.joint.host import sets
 from ...nodes.training.host import base, training
@@ -52,14 +48,8 @@ def train(folder: Path, steps: int) -> Path:
 
 def write(network: Network, path: Path, steps: int) -> None:
     """The demo's joint-image model with the weights that were trained, whole."""
-    model = export.FILES["joint"]
-    said = {key: value for key, value in weights.read_metadata(model).items() if key != demo_config.SHARED_KEY}
-    config = json.loads(said[demo_config.KEY])
-    state = stored.whole(load_file(model) | load_file(export.VAE), config["clip"]["vocab_size"])
-    prefix = demo_config.PREFIXES["unet"]
-    state |= {prefix + name: value.detach().cpu() for name, value in network.unet.state_dict().items()}
-    said["same_subject.ablation"] = json.dumps({"arm": JOINED, "steps": steps})
-    save_file({name: value.half().contiguous() for name, value in state.items()}, path, said)
+    said = {"same_subject.ablation": json.dumps({"arm": JOINED, "steps": steps})}
+    export.save_whole(export.FILES["joint"], network.unet.state_dict(), path, said)
 
 
 def prompt(pair: HeldOut) -> str:
