@@ -92,7 +92,7 @@ def save_whole(model: Path, unet: Mapping[str, torch.Tensor], path: Path, said: 
     """
     metadata = {key: value for key, value in weights.read_metadata(model).items() if key != demo_config.SHARED_KEY}
     config = json.loads(metadata[demo_config.KEY])
-    config["unet"]["in_channels"] = unet["input_blocks.0.0.weight"].shape[1]
+    config["unet"]["in_channels"] = unet[train_denoiser.FIRST].shape[1]
     tensors = stored.whole(load_file(model) | load_file(VAE), config["clip"]["vocab_size"])
     tensors |= {demo_config.PREFIXES["unet"] + name: value.detach().cpu() for name, value in unet.items()}
     metadata |= {demo_config.KEY: json.dumps(config), **said}

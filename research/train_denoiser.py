@@ -20,6 +20,8 @@ from . import nets, world
 VIEWS = 4
 ROWS = 32
 CURRICULUM = 2000
+FIRST = "input_blocks.0.0.weight"
+"""Of the first convolution, in a UNet's state."""
 
 
 class Latents:
@@ -114,10 +116,9 @@ def loss(unet, text_states, latents, captions, pictures, schedule, generator) ->
 
 def widen(single: dict, joint: torch.nn.Module) -> None:
     """Start the 9-channel model as the 4-channel one: the five new input channels have zero weights."""
-    state = dict(single)
-    first = "input_blocks.0.0.weight"
-    state[first] = torch.cat((state[first], torch.zeros_like(joint.state_dict()[first][:, 4:])), dim=1)
-    joint.load_state_dict(state)
+    from ..nodes.training.host.base import widened
+
+    joint.load_state_dict({**single, FIRST: widened(single[FIRST], None)})
 
 
 def copying(unet, text_states, pool, schedule) -> float:

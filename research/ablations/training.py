@@ -20,8 +20,7 @@ from ...nodes.joint.trained import ORDER_KEY
 from ...nodes.subject.host import files as subject_files
 from ...nodes.subject.host import loading
 from ...nodes.training import loop as training
-from ...nodes.training.host.base import LATENT
-from ...nodes.training.settings import SEEN
+from ...nodes.training.host import base
 from .. import export, image_encoder, nets, train_denoiser
 from . import encoders
 from .arms import ARMS, CLIP, Arm
@@ -92,8 +91,7 @@ class Start:
         if wide:
             train_denoiser.widen(self.unet, unet)
             if arm.coupled:  # from zero, references were not found in 1,000 steps
-                first = unet.state_dict()["input_blocks.0.0.weight"]
-                first[:, LATENT : 2 * LATENT] = SEEN * first[:, :LATENT]
+                base.show_references(unet.state_dict()[train_denoiser.FIRST])
         else:
             unet.load_state_dict(self.unet)
         text.load_state_dict(self.text)
@@ -192,7 +190,7 @@ def write(path: Path, name: str, steps: int, trained: Mapping[str, dict]) -> Non
     """An arm as a checkpoint of the demo's form, which the pack's own loader reads; its VAE stays in the demo's file."""
     arm, metadata = ARMS[name], weights.read_metadata(export.FILES["single"])
     config = json.loads(metadata[demo_config.KEY])
-    config["unet"]["in_channels"] = trained["unet"]["input_blocks.0.0.weight"].shape[1]
+    config["unet"]["in_channels"] = trained["unet"][train_denoiser.FIRST].shape[1]
     metadata |= {demo_config.KEY: json.dumps(config), "same_subject.ablation": json.dumps({"arm": name, "steps": steps})}
     if arm.coupled:
         metadata[ORDER_KEY] = settings.CHANNEL_ORDERS[0]

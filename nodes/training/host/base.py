@@ -14,6 +14,7 @@ from ...host import model_files, unet
 from ...joint import settings as joint
 from ...joint.host import trained as said
 from ..cache import name_of
+from ..settings import SEEN
 
 NAME = "Train Joint Model"
 """Who speaks in errors."""
@@ -118,6 +119,12 @@ def widened(weight: torch.Tensor, order: str | None) -> torch.Tensor:
     if order == joint.CHANNEL_ORDERS[0]:
         return weight.clone()
     return weight[:, [*range(LATENT), *range(LATENT + 1, 2 * LATENT + 1), LATENT]].contiguous()
+
+
+def show_references(weight: torch.Tensor) -> None:
+    """Let a widened first convolution see references from the start: their weights become SEEN of those of the noisy picture."""
+    with torch.no_grad():
+        weight[:, LATENT : 2 * LATENT] = SEEN * weight[:, :LATENT]
 
 
 def narrowed(weight: torch.Tensor, order: str | None) -> torch.Tensor:

@@ -10,8 +10,8 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch.utils.checkpoint import checkpoint
 
 from .. import coupled
-from ..settings import ALL, FULL, LOHA, SEEN, Settings
-from .base import LATENT, NAME, Base, widened
+from ..settings import ALL, FULL, LOHA, Settings
+from .base import NAME, Base, show_references, widened
 
 WITH_FACTORS = (torch.nn.Linear, torch.nn.Conv2d)
 PARTS = ("attn1", "attn2", "ff")
@@ -44,8 +44,7 @@ class Network(torch.nn.Module):
             self.before = first.weight.detach().clone()
         first.weight = torch.nn.Parameter(self.before.clone().float())
         if settings.head_start and settings.references and base.order is None:
-            with torch.no_grad():
-                first.weight[:, LATENT : 2 * LATENT] = SEEN * first.weight[:, :LATENT]
+            show_references(first.weight)
         self.adapted: dict[str, torch.Size] = {}
         if settings.method == FULL:
             self.unet = unet.float().requires_grad_(True)
