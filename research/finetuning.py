@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from . import judge as judges
 from .drawn_sets import KINDS, SUBJECTS
 from .evaluate import Setting
 
-DEMO = {"steps": 400, "rate": 2e-3, "rows": 32, "rank": 8, "layers": ALL}
-"""What --demo trains with where nothing else is asked for."""
+USUAL = {"rank": 16, "layers": ATTENTION, "steps": 1000, "rate": 1e-4, "rows": 4, "side": 512}
+DEMO = {"rank": 8, "layers": ALL, "steps": 400, "rate": 2e-3, "rows": 32}
+"""What a training has, and --demo, where nothing else is asked for."""
 SIZES = (0.1, 0.45, 0.2, 0.25)
 """How often sets of 1 to 4 pictures are, as the demo's own training has it."""
 PAIRS = 64
@@ -131,7 +131,7 @@ def sheet_into(folder: Path, base: bases.Base, options, settings: Settings):
 def estimate(options) -> int:
     """Print what a step takes: of a user's checkpoint with a user's choices, or of usual ones; or take one and time it."""
     if options.measure:
-        memory_table.show_measured(options.measure, settings_of(options, 2, memory_table.LAYOUTS[options.measure][1]))
+        memory_table.show_measured(options.measure, settings_of(options, rows=2, side=memory_table.LAYOUTS[options.measure][1]))
         return 0
     if not options.checkpoint:
         memory_table.show()
@@ -153,24 +153,22 @@ class Pairs:
     captions: torch.Tensor
 
 
-def settings_of(options, rows: int = 4, side: int = 512) -> Settings:
-    """What a user chose of a training from a checkpoint. rows, side: where none were given."""
+def settings_of(options, **usual) -> Settings:
+    """What a user chose of a training. usual: what it has, other than USUAL, where nothing was chosen."""
+    asked = {name: getattr(options, name) for name in USUAL}
+    chosen = USUAL | usual | {name: value for name, value in asked.items() if value is not None}
     return Settings(
-        options.method, options.rank, options.layers or ATTENTION, references=not options.without_references,
-        steps=options.steps or 1000, rate=options.rate or 1e-4, seed=options.seed, rows=options.rows or rows,
-        side=options.side or side, sizes=Settings.sizes[: options.largest_set], buckets=options.buckets, snr=options.snr,
-        head_start=options.head_start, saving=options.save_memory, optimiser=options.optimiser,
-        data=", ".join(options.data or ()),
+        options.method, references=not options.without_references, seed=options.seed, sizes=Settings.sizes[: options.largest_set],
+        buckets=options.buckets, snr=options.snr, head_start=options.head_start, saving=options.save_memory,
+        optimiser=options.optimiser, data=", ".join(options.data or ()), **chosen,
     )  # fmt: skip
 
 
 def demo(options) -> int:
     """Train on the demo world, and print how its model did before, and with what was trained."""
-    settings = Settings(
-        options.method, DEMO["rank"] if options.rank == 16 else options.rank, options.layers or DEMO["layers"],
-        references=not options.without_references, steps=options.steps or DEMO["steps"], rate=options.rate or DEMO["rate"],
-        seed=options.seed, side=world.SIZE, rows=options.rows or DEMO["rows"], sizes=SIZES, every=100, decay=0.98, warm_up=20,
-        head_start=True, data="the demo world",
+    settings = replace(
+        settings_of(options, **DEMO), side=world.SIZE, sizes=SIZES, every=100, decay=0.98, warm_up=20, head_start=True,
+        data="the demo world",
     )  # fmt: skip
     output = options.output or options.folder / "demo_lora.safetensors"
     base, held_out, full = single(), pairs(single()), settings.method == FULL
@@ -185,7 +183,7 @@ def demo(options) -> int:
     )  # fmt: skip
     if settings.references:
         low, middle, high = copying(network.base, held_out)
-        print(f"copying: {middle:.3f} [{low:.3f}, {high:.3f}] of {PAIRS} held-out pairs; 0 before training")
+        print(f"copying: {middle:.3f} [{low:.3f}, {high:.3f}] of {PAIRS} held-out pairs")
     judged(output, full, options.subjects)
     say(f"{output} is written.")
     return 0
