@@ -9,7 +9,6 @@ one.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tarfile
@@ -17,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..dev.setup.caching import try_lock
 from ..dev.setup.errors import SetupError
 from ..nodes.data import shards
 from .labels import journal
@@ -38,10 +36,7 @@ class SetShards:
         self.folder, self.state, self.size = folder, folder / "state", size
         self.open_folder = self.state / "open"
         self.open_folder.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.state / "lock", "a+b")  # noqa: SIM115
-        if not try_lock(self.lock):
-            self.lock.close()
-            raise SetupError(f"synthesize: another run is at work in {folder}. Wait for it to end, or give another --output.")
+        self.lock = journal.locked(folder, "synthesize")
         try:
             journal.check_settings(folder, settings, "synthesize")
             self.closed = list(journal.lines(self.state / "shards.jsonl", "synthesize"))
@@ -88,7 +83,7 @@ class SetShards:
             if sets:
                 os.replace(part, self._file(name))
         line = {"name": name, "sets": sets, "about": about}
-        self._append("items.jsonl", line)
+        journal.append(self.state / "items.jsonl", line)
         self._count(line)
         if sets:
             self.open.append(name)
@@ -102,7 +97,7 @@ class SetShards:
         name = f"sets-{len(self.closed):06d}{shards.SUFFIX}"
         shards.write_samples(self.folder / name, self._samples())
         self.closed.append({"shard": name, "items": self.open})
-        self._append("shards.jsonl", self.closed[-1])
+        journal.append(self.state / "shards.jsonl", self.closed[-1])
         for one in self.open:
             self._file(one).unlink()
         self.open = []
@@ -129,9 +124,3 @@ class SetShards:
 
     def _file(self, name: str) -> Path:
         return self.open_folder / f"{name}{OPEN}"
-
-    def _append(self, file: str, line: dict) -> None:
-        with open(self.state / file, "ab") as journal_file:
-            journal_file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            journal_file.flush()
-            os.fsync(journal_file.fileno())

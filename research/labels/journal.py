@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ...dev.setup.caching import try_lock
 from ...dev.setup.errors import SetupError
@@ -36,10 +37,7 @@ class Journal:
         self.open: list[dict] = []
         self.shards = self.written = 0
         self.state.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.state / "lock", "a+b")  # noqa: SIM115
-        if not try_lock(self.lock):
-            self.lock.close()
-            raise SetupError(f"label: another run is at work in {folder}. Wait for it to end, or give another --output.")
+        self.lock = locked(folder, "label")
         try:
             check_settings(folder, settings, "label")
             for part in (*folder.glob("*" + shards.PART), *self.state.glob("*" + shards.PART)):
@@ -83,10 +81,7 @@ class Journal:
         if kept:
             write_samples(self.folder / shards.name(self.shards), self._samples(kept))
         line = {"shard": shards.name(self.shards) if kept else None, "pictures": [statistics.summary(one) for one in records]}
-        with open(self.state / "done.jsonl", "ab") as file:
-            file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.state / "done.jsonl", line)
         self.file.truncate(0)
         self.open = []
         self._close(line)
@@ -118,6 +113,15 @@ class Journal:
         self.shards += line["shard"] is not None
 
 
+def locked(folder: Path, speaker: str) -> IO[bytes]:
+    """A run's hold on a folder with a `state/`, until it is closed. Raises SetupError where another run has it."""
+    lock = open(folder / "state" / "lock", "a+b")  # noqa: SIM115
+    if not try_lock(lock):
+        lock.close()
+        raise SetupError(f"{speaker}: another run is at work in {folder}. Wait for it to end, or give another --output.")
+    return lock
+
+
 def check_settings(folder: Path, settings: dict, speaker: str) -> None:
     """Keep the settings of a folder's first run in `state/`. Raises SetupError where it was begun with others."""
     path, settings = folder / "state" / "settings.json", json.loads(json.dumps(settings))
@@ -137,6 +141,14 @@ def check_settings(folder: Path, settings: dict, speaker: str) -> None:
 
 def _item(record: dict) -> Item:
     return Item(record["key"], record["path"], record["start"], record["length"])
+
+
+def append(path: Path, line: dict) -> None:
+    """A line more of a file, which is on disk afterwards."""
+    with open(path, "ab") as file:
+        file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def lines(path: Path, speaker: str) -> Iterator[dict]:

@@ -71,7 +71,7 @@ def test_a_run_killed_anywhere_goes_on_without_losing_or_doubling(given, tmp_pat
     items = [f"item{number}" for number in range(6)]
     targets = {
         "replace": (set_shards.os, "replace"), "write_samples": (set_shards.shards, "write_samples"),
-        "append": (SetShards, "_append"), "unlink": (set_shards.Path, "unlink"),
+        "append": (set_shards.journal, "append"), "unlink": (set_shards.Path, "unlink"),
     }  # fmt: skip
     for when in range(1, 12):
         place, name = targets[at]
