@@ -22,7 +22,6 @@ if not __package__:
 
 import argparse
 import contextlib
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from pathlib import Path
 from same_subject.dev import client, pack
 from same_subject.dev import host as hosts
 from same_subject.dev.setup.errors import SetupError
+from same_subject.dev.setup.unpacking import sha256_of
 
 DEMO = "demo"
 OF_METHOD = {
@@ -178,11 +178,7 @@ def hashes(options: argparse.Namespace) -> dict[str, str]:
     for name, _, given in files(options):
         path = pack.ROOT / "demo" / DEMO_FILES[options.method] if name == "checkpoint" and given == DEMO else Path(given)
         if given and path.is_file():
-            digest = hashlib.sha256()
-            with open(path, "rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-            found[name] = digest.hexdigest()
+            found[name] = sha256_of(path)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from ..dev.setup.unpacking import sha256_of
 from ..nodes.demo import config as demo_config
 from ..nodes.demo import stored
 from ..nodes.host import weights
@@ -81,7 +81,7 @@ def save(tensors: dict, metadata: dict, path: Path, vae: Path, in_8_bits: bool) 
         for key, value in tensors.items():
             if key.startswith(demo_config.PREFIXES["unet"]) and value.ndim > 1:
                 own[key], own[key + stored.SCALE] = rounded(value)
-    said = {"vae": {"file": vae.name, "sha256": hashlib.sha256(vae.read_bytes()).hexdigest()}}
+    said = {"vae": {"file": vae.name, "sha256": sha256_of(vae)}}
     save_file(own, path, {**metadata, demo_config.SHARED_KEY: json.dumps(said)})
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ...dev.setup.unpacking import sha256_of
 from ...nodes.demo.host import tools as demo_tools
 from ...nodes.joint import guidance
 from .. import export, finder, held_out, measure, world
@@ -98,7 +99,7 @@ class Measurer:
     def _key(self, row: Row, setting: Setting, views: int) -> str:
         path = self.path_of(row.arm)
         if path not in self.hashes:
-            self.hashes[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.hashes[path] = sha256_of(path)
         said = json.dumps([self.hashes[path], vars(setting), row.reshaped, views, self.steps])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 

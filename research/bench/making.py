@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from PIL import Image
 
 from ...dev import client
 from ...dev.setup.errors import SetupError
+from ...dev.setup.unpacking import sha256_of
 from .. import servers
 from . import graphs
 from .plan import Case
@@ -56,7 +56,7 @@ def upload(cases: Sequence[Case], urls: Sequence[str], say: Callable[[str], obje
         for one, inputs in zip(case.subjects, case.inputs, strict=True)
         for place in inputs
     }
-    names = {path: f"dreambench_{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]}{Path(path).suffix}" for path in paths}
+    names = {path: f"dreambench_{sha256_of(Path(path))[:20]}{Path(path).suffix}" for path in paths}
     reached, away = 0, ""
     for url in dict.fromkeys(urls):
         try:

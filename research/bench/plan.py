@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from ...dev.setup.errors import SetupError
+from ...dev.setup.unpacking import sha256_of
 from ...nodes.data.pictures import SUFFIXES
 from . import protocol
 
@@ -136,7 +137,7 @@ def fingerprint(subjects: Sequence[Subject], own: tuple[str, ...] | None) -> str
     """Changes when pictures, captions, classes or prompts do, so that results of others are not taken for theirs."""
     told: list = [own]
     for one in subjects:
-        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in one.pictures]
+        hashes = [sha256_of(path) for path in one.pictures]
         told.append([one.name, one.word, one.live, one.captions, hashes])
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
