@@ -6,6 +6,7 @@ import base64
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -37,14 +38,12 @@ def beside(callback: Callback | None, node: str | None, model, layout: Layout) -
     model: the ModelPatcher that is sampled. Nothing is computed, and the callback stays what it was, where nobody watches. When
     the run ends, in whatever way, the client is told to take the strip away.
     """
-    server = None if node is None or callback is None else _server()
-    previewer = None
-    if server is not None and server.client_id is not None:
-        previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-    if previewer is None or callback is None:
+    send = None if callback is None else sender(node)
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format) if send else None
+    if callback is None or send is None or previewer is None:
         yield callback
         return
-    strip = _Strip(callback, node, previewer, layout, server)
+    strip = _Strip(callback, send, previewer, layout)
     try:
         yield strip
     finally:
@@ -52,11 +51,11 @@ def beside(callback: Callback | None, node: str | None, model, layout: Layout) -
             strip.send(picture=None)
 
 
-def sender(node: str | None) -> Callable[..., None]:
-    """A function that sends what it is given by name to the client that queued ``node``; it does nothing where nobody watches."""
+def sender(node: str | None) -> Callable[..., None] | None:
+    """A function that sends what it is given by name to the client that queued ``node``; None where nobody watches."""
     server = None if node is None else _server()
     if server is None or server.client_id is None:
-        return lambda **said: None
+        return None
     client, prompt = server.client_id, server.last_prompt_id
     return lambda **said: server.send_sync(EVENT, {"node": node, "prompt_id": prompt, **said}, client)
 
@@ -70,9 +69,9 @@ def _server():
 class _Strip:
     """The callback of one run: what it was before, then a strip where one is due."""
 
-    def __init__(self, before: Callback, node: str | None, previewer, layout: Layout, server):
-        self.before, self.node, self.previewer, self.layout = before, node, previewer, layout
-        self.server, self.client, self.prompt = server, server.client_id, server.last_prompt_id
+    def __init__(self, before: Callback, send: Callable[..., None], previewer, layout: Layout):
+        self.before, self.previewer, self.layout = before, previewer, layout
+        self.send = partial(send, sets=layout.sets, pictures=layout.pictures, references=layout.references)
         self.due, self.shown = 0.0, False
 
     def __call__(self, step: int, denoised: torch.Tensor, x: torch.Tensor, steps: int) -> None:
@@ -85,11 +84,6 @@ class _Strip:
         self.shown = True
         ended = time.monotonic()
         self.due = ended + max(PAUSE, SHARE * (ended - begun))
-
-    def send(self, **said) -> None:
-        layout = self.layout
-        counts = {"sets": layout.sets, "pictures": layout.pictures, "references": layout.references}
-        self.server.send_sync(EVENT, {"node": self.node, "prompt_id": self.prompt, **counts, **said}, self.client)
 
 
 def picture(previewer, denoised: torch.Tensor, layout: Layout) -> Image.Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +99,7 @@ class Shown:
 
     def __post_init__(self):
         self.bar = comfy.utils.ProgressBar(self.steps)
-        self.send: Callable[..., None] = strip.sender(self.node)
+        self.send = strip.sender(self.node)
 
     def record(self, network: Network, loop: Loop) -> None:
         if not self.losses:
@@ -116,12 +115,14 @@ class Shown:
         self._show(loop.done)
 
     def _show(self, done: int) -> None:
-        shown = sheets.together(self.pictures())
-        self.send(picture=strip.jpeg(shown), size=shown.size, step=done, steps=self.steps)
+        if self.send:
+            shown = sheets.together(self.pictures())
+            self.send(picture=strip.jpeg(shown), size=shown.size, step=done, steps=self.steps)
 
     def pictures(self) -> list[Image.Image]:
         """The curve and, where there is one, the last sheet."""
         return [sheets.curve(self.losses, self.steps, self.first), *([self.last] if self.last else [])]
 
     def end(self) -> None:
-        self.send(picture=None)
+        if self.send:
+            self.send(picture=None)
