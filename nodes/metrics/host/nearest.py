@@ -10,8 +10,9 @@ from pathlib import Path
 import folder_paths
 import torch
 
+from ...data import captions as texts
 from ...data import pictures as reading
-from ...host import catalogue, model_files
+from ...host import catalogue, model_files, weights
 from ...joint.references import Reference, gather
 from .. import choosing, similarity
 from . import files as score_files
@@ -20,8 +21,6 @@ from .encoders import Clip, ScoreModels
 
 NODE = "Nearest References"
 NONE = "none"
-MOST_TEXT = 2**16
-"""Bytes of a caption that are read."""
 MOST_NAMED = 10
 """Damaged pictures that are named, of those that are counted."""
 
@@ -56,7 +55,7 @@ def stamps(name: str) -> tuple:
     """Changes when the pictures of the folder do, or their captions."""
     path = folder_of(name)
     every = [] if path is None else [each for file in indexing.files(path) for each in (file, file.with_suffix(".txt"))]
-    return tuple((each.name, each.stat().st_mtime_ns, each.stat().st_size) for each in every if each.is_file())
+    return weights.stamps(*(each for each in every if each.is_file()))
 
 
 def find(
@@ -120,8 +119,7 @@ def _open(path: Path) -> torch.Tensor:
 
 def _caption(picture: Path, otherwise: str) -> str:
     try:
-        with open(picture.with_suffix(".txt"), "rb") as file:
-            return " ".join(file.read(MOST_TEXT).decode("utf-8", "replace").split()) or otherwise
+        return texts.read(picture.with_suffix(".txt")) or otherwise
     except OSError:
         return otherwise
 
