@@ -27,6 +27,22 @@ def register(name: str, extensions: Iterable[str], own: Sequence[str] | None = N
     folder_paths.folder_names_and_paths[name] = (list(dict.fromkeys([*known, *own])), {*wanted, *extensions})
 
 
+def names(category: str) -> list[str]:
+    """Files in the folders of a category, below them, with / on every system; the host lists links that lead nowhere, too."""
+    return [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(category)]
+
+
+def folders_with(category: str, file: str) -> list[str]:
+    """Folders below those of a category that hold a ``file``."""
+    return [name.removesuffix(f"/{file}") for name in names(category) if name.endswith(f"/{file}")]
+
+
+def candidates(category: str, name) -> list[Path]:
+    """Where a file or folder of this name would be, in each folder of a category; nowhere if the name leads out of them."""
+    folders = folder_paths.get_folder_paths(category) if is_inside(name) else ()
+    return [Path(folder, *name.split("/")) for folder in folders]
+
+
 def is_inside(name) -> bool:
     """Whether a name stays within the folder that it is looked for in, on every system."""
     path = PureWindowsPath(name if isinstance(name, str) else "")

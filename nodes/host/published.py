@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import folder_paths
 import torch
 
 from . import model_files
@@ -25,6 +26,16 @@ def read_json(path: Path) -> dict:
         return said
     except (OSError, ValueError, RecursionError) as problem:
         raise ValueError(f"{path} cannot be read: {problem}") from problem
+
+
+def may_be(category: str, folder: str, kind: str) -> bool:
+    """Whether a folder of a category may hold a network of this `model_type`: one that cannot be read may, so that its loader
+    says why."""
+    path = folder_paths.get_full_path(category, f"{folder}/config.json")
+    try:
+        return path is not None and read_json(Path(path)).get("model_type") == kind
+    except ValueError:
+        return True
 
 
 def network(kind: Any, config: Any, state: dict[str, torch.Tensor], **arguments: Any) -> torch.nn.Module:

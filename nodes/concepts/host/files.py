@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from ...host import catalogue, model_files, published, weights
 DETECTORS, SEGMENTERS = "grounding-dino", "sams"
 OTHER_FOLDERS = {DETECTORS: ("groundingdino",), SEGMENTERS: ()}
 """Folders under other names that people already have their files in."""
+KIND = "grounding-dino"
+"""`model_type` in the configuration of a detector's folder."""
 DETECTOR_EXTENSIONS = {".pth", ".json", ".safetensors", ".bin", ".txt"}
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LOADERS = {DETECTORS: "Load Grounding DINO", SEGMENTERS: "Load Segment Anything"}
@@ -27,20 +28,19 @@ def register() -> None:
 
 def detector_names() -> list[str]:
     """Original checkpoints and published folders that are there."""
-    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(DETECTORS)]
-    folders = [os.path.dirname(name) for name in given if os.path.basename(name) == "config.json" and _may_be_detector(name)]
-    return [name for name in dict.fromkeys((*_checkpoints(DETECTORS, given), *folders)) if name]
+    folders = (name for name in model_files.folders_with(DETECTORS, "config.json") if published.may_be(DETECTORS, name, KIND))
+    return list(dict.fromkeys((*_checkpoints(DETECTORS), *folders)))
 
 
 def segmenter_names() -> list[str]:
     """Segment Anything files that are there."""
-    return _checkpoints(SEGMENTERS, [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(SEGMENTERS)])
+    return _checkpoints(SEGMENTERS)
 
 
-def _checkpoints(category: str, names: list[str]) -> list[str]:
-    """Those that are original checkpoints; the host's list holds links that lead nowhere, too."""
-    folders = folder_paths.get_folder_paths(category)
-    return [name for name in names if name.endswith(".pth") and any(os.path.isfile(os.path.join(each, name)) for each in folders)]
+def _checkpoints(category: str) -> list[str]:
+    """Original checkpoints that are there."""
+    given = (name for name in model_files.names(category) if name.endswith(".pth"))
+    return [name for name in given if any(path.is_file() for path in model_files.candidates(category, name))]
 
 
 def find(category: str, name: str) -> Path:
@@ -48,8 +48,8 @@ def find(category: str, name: str) -> Path:
 
     The name must not lead out of the folders; where a link in them leads is its owner's choice.
     """
-    searched, link = folder_paths.get_folder_paths(category), ""
-    for path in [Path(folder, *name.split("/")) for folder in searched] if model_files.is_inside(name) else ():
+    link = ""
+    for path in model_files.candidates(category, name):
         if os.path.isfile(path) or os.path.isfile(path / "config.json"):
             return path
         if os.path.islink(path):
@@ -57,7 +57,7 @@ def find(category: str, name: str) -> Path:
     shown = str(name)[:200]
     file = shown if shown.endswith(".pth") else f"{shown}/model.safetensors"
     raise ValueError(
-        f"{LOADERS[category]}: `file` is `{shown}`, which is in none of {searched}.{link} "
+        f"{LOADERS[category]}: `file` is `{shown}`, which is in none of {folder_paths.get_folder_paths(category)}.{link} "
         f"{catalogue.where_to_get(file, f'models/{category}')}"
     )
 
@@ -112,12 +112,3 @@ def fingerprint(category: str, name: str) -> tuple:
     path = find(category, name)
     parts = sorted(path.iterdir()) if path.is_dir() else [path]
     return weights.stamps(*(part for part in parts if part.is_file()))
-
-
-def _may_be_detector(name: str) -> bool:
-    path = folder_paths.get_full_path(DETECTORS, name)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.loads(file.read(published.MOST_TEXT)).get("model_type") == "grounding-dino"
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return True

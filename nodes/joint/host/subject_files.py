@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,17 +37,17 @@ def register() -> None:
 
 def names() -> list[str]:
     """Files of the folder."""
-    return [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER) if name.endswith(ENDING)]
+    return [name for name in model_files.names(FOLDER) if name.endswith(ENDING)]
 
 
 def find(name: str) -> Path:
     """The file that a user chose. Raises with the folders that were searched and what to do."""
     if problem := inputs.name_problem(LOADER, "file", name):
         raise ValueError(problem)
-    searched = folder_paths.get_folder_paths(FOLDER)
-    for folder in searched if model_files.is_inside(name) and name.endswith(ENDING) else ():
-        if (path := Path(folder, *name.split("/"))).is_file():
+    for path in model_files.candidates(FOLDER, name):
+        if name.endswith(ENDING) and path.is_file():
             return path
+    searched = folder_paths.get_folder_paths(FOLDER)
     raise ValueError(
         f"{LOADER}: `file` is `{name}`, which is in none of {searched}. Put it into the first of these, choose another, or make "
         f"one with {SAVER}."

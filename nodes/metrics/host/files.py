@@ -27,31 +27,19 @@ def register() -> None:
 
 def names(kind: str) -> list[str]:
     """The paper's folder, whether it is there or not (so that a message can say where to get it), others that are, and `none`."""
-    given = (name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER))
-    found = {os.path.dirname(name) for name in given if os.path.basename(name) == "config.json"}
-    found = {name for name in found if name and _is(kind, name)}
+    found = {name for name in model_files.folders_with(FOLDER, "config.json") if published.may_be(FOLDER, name, KINDS[kind])}
     return [DEFAULTS[kind], *sorted(found - {DEFAULTS[kind]}), NONE]
-
-
-def _is(kind: str, name: str) -> bool:
-    path = folder_paths.get_full_path(FOLDER, f"{name}/config.json")
-    try:
-        return path is not None and published.read_json(Path(path)).get("model_type") == KINDS[kind]
-    except ValueError:
-        return True  # so that the loader can say what is wrong with it
 
 
 def find(kind: str, name: str) -> Path:
     """The folder that a user chose, whole. Raises with the folders that were searched, or what it lacks, and where to get it."""
-    searched = folder_paths.get_folder_paths(FOLDER)
-    if model_files.is_inside(name):
-        for path in (Path(folder, *name.replace("\\", "/").split("/")) for folder in searched):
-            if os.path.isdir(path):  # False, too, for a name that no file can have
-                _weights(path)
-                if not (path / "config.json").is_file():
-                    raise ValueError(f"{NODE}: {path} has no `config.json`. {_remedy(path.name, 'config.json')}")
-                return path
-    shown = str(name)[:200]
+    for path in model_files.candidates(FOLDER, name):
+        if os.path.isdir(path):  # False, too, for a name that no file can have
+            _weights(path)
+            if not (path / "config.json").is_file():
+                raise ValueError(f"{NODE}: {path} has no `config.json`. {_remedy(path.name, 'config.json')}")
+            return path
+    shown, searched = str(name)[:200], folder_paths.get_folder_paths(FOLDER)
     raise ValueError(f"{NODE}: `{kind}` is `{shown}`, which is in none of {searched}. {_remedy(shown, WEIGHTS[1])}")
 
 

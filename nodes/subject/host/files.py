@@ -34,9 +34,8 @@ def register() -> None:
 
 def names() -> list[str]:
     """What Load Subject Adapter can load: the demo's, files, and the authors' folders of a UNet, each of which names a step."""
-    given = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER)]
-    files = [name for name in given if name.endswith(ENDING)]
-    firsts = [os.path.dirname(name) for name in given if os.path.basename(name) == PART_FILE]
+    files = [name for name in model_files.names(FOLDER) if name.endswith(ENDING)]
+    firsts = model_files.folders_with(FOLDER, PART_FILE)
     return [DEMO, *files, *(name for name in firsts if FIRST_PART.fullmatch(os.path.basename(name)))]
 
 
@@ -51,14 +50,13 @@ def find(name: str) -> Path:
         if not DEMO_FILE.is_file():
             raise ValueError(f"{NODE}: {DEMO_FILE}, which ships with the pack, is not there. Reinstall the pack.")
         return DEMO_FILE
-    searched = folder_paths.get_folder_paths(FOLDER)
-    paths = [Path(folder, *name.split("/")) for folder in searched] if model_files.is_inside(name) else []
-    for path in paths:
+    for path in model_files.candidates(FOLDER, name):
         if path.is_file() and path.suffix == ENDING:
             return path
         if path.is_dir() and FIRST_PART.fullmatch(path.name):
             parts(path)
             return path
+    searched = folder_paths.get_folder_paths(FOLDER)
     raise ValueError(f"{NODE}: `file` is `{name[:200]}`, which is in none of {searched}. {REMEDY}, and put it there.")
 
 

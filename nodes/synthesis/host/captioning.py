@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,21 +30,19 @@ def register() -> None:
 
 def names() -> list[str]:
     """No model, and the published folders that are there."""
-    given = (name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER))
-    return [PROMPTS, *sorted({os.path.dirname(name) for name in given if os.path.basename(name) == "config.json"} - {""})]
+    return [PROMPTS, *sorted(set(model_files.folders_with(FOLDER, "config.json")))]
 
 
 def find(name: str) -> Path | None:
     """The folder that a user chose, None for no model. Raises ValueError with the folders that were searched."""
     if name == PROMPTS:
         return None
-    searched = folder_paths.get_folder_paths(FOLDER)
-    for folder in searched if model_files.is_inside(name) else ():
-        if (path := Path(folder, *name.replace("\\", "/").split("/"))).is_dir():
+    for path in model_files.candidates(FOLDER, name):
+        if path.is_dir():
             return path
     shown = str(name)[:200]
     raise ValueError(
-        f"{NODE}: `model` is `{shown}`, which is in none of {searched}. "
+        f"{NODE}: `model` is `{shown}`, which is in none of {folder_paths.get_folder_paths(FOLDER)}. "
         f"{catalogue.where_to_get(f'{shown}/config.json', f'models/{FOLDER}')}"
     )
 
