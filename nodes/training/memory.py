@@ -29,14 +29,6 @@ class Counter(TorchDispatchMode):
         self.device, self.held, self.most = device, 0, 0
         self._known: set[int] = set()
 
-    def known(self, tensors) -> int:
-        """Bytes of ``tensors``, which were there before; they are not counted again where they are met."""
-        before = self.held
-        for tensor in tensors:
-            self._meet(tensor)
-        found, self.held = self.held - before, before
-        return found
-
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         for given in tree_iter((args, kwargs)):
             if torch.is_tensor(given) and given.device.type == self.device:
@@ -50,7 +42,7 @@ class Counter(TorchDispatchMode):
 
     def _known_already(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._known:  # made before, and nobody said so
+        if storage._cdata not in self._known:
             self._known.add(storage._cdata)
             weakref.finalize(storage, self._known.discard, storage._cdata)
 

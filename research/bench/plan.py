@@ -16,7 +16,6 @@ from ...nodes.data.pictures import SUFFIXES
 from . import protocol
 
 SINGLE, PAIRS, FACES = "single", "pairs", "faces"
-PROTOCOLS = (SINGLE, PAIRS, FACES)
 WHERE = (
     "DreamBooth's data set (30 subjects, 158 pictures) is published under CC BY 4.0, some of its pictures under Unsplash's "
     "licence, which its references_and_licenses.txt names: `git clone https://github.com/google/dreambooth`, then give `--data "
