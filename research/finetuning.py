@@ -29,8 +29,6 @@ from .evaluate import Setting
 USUAL = {"rank": 16, "layers": ATTENTION, "steps": 1000, "rate": 1e-4, "rows": 4, "side": 512}
 DEMO = {"rank": 8, "layers": ALL, "steps": 400, "rate": 2e-3, "rows": 32}
 """What a training has, and --demo, where nothing else is asked for."""
-SIZES = (0.1, 0.45, 0.2, 0.25)
-"""How often sets of 1 to 4 pictures are, as the demo's own training has it."""
 PAIRS = 64
 """Held-out pairs of the measure of copying."""
 RESAMPLES, STEPS = 2000, 8
@@ -167,8 +165,8 @@ def settings_of(options, **usual) -> Settings:
 def demo(options) -> int:
     """Train on the demo world, and print how its model did before, and with what was trained."""
     settings = replace(
-        settings_of(options, **DEMO), side=world.SIZE, sizes=SIZES, every=100, decay=0.98, warm_up=20, head_start=True,
-        data="the demo world",
+        settings_of(options, **DEMO), side=world.SIZE, sizes=train_denoiser.SIZES, every=100, decay=0.98, warm_up=20,
+        head_start=True, data="the demo world",
     )  # fmt: skip
     output = options.output or options.folder / "demo_lora.safetensors"
     base, held_out, full = single(), pairs(single()), settings.method == FULL

@@ -19,6 +19,8 @@ from . import nets, world
 
 VIEWS = 4
 ROWS = 32
+SIZES = (0.1, 0.45, 0.2, 0.25)
+"""How often sets of 1 to 4 pictures are."""
 CURRICULUM = 2000
 FIRST = "input_blocks.0.0.weight"
 """Of the first convolution, in a UNet's state."""
@@ -175,7 +177,7 @@ def train(folder: str, kind: str, steps: int, rate: float, seed: int = 0) -> Non
     held_out.fill(1.0)
     held_out.scale = pool.scale
     held_out = held_out.sample(32, 2)
-    sizes = torch.tensor([0.1, 0.45, 0.2, 0.25]) if joint else torch.tensor([1.0])
+    sizes = torch.tensor(SIZES) if joint else torch.tensor([1.0])
     for step in loop:
         pool.renew(pool.fresh, spread(step))
         pictures = 1 + int(torch.multinomial(sizes, 1, generator=loop.generator))

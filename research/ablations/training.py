@@ -28,8 +28,7 @@ from .sets import Pool, Sample
 
 RATE = 6e-4
 ROWS = train_denoiser.ROWS
-SIZES = torch.tensor([0.1, 0.45, 0.2, 0.25])
-"""How often a set has 1, 2, 3 or 4 pictures, as in the demo's own training."""
+SIZES = torch.tensor(train_denoiser.SIZES)
 HIDDEN, HIDDEN_WITH_TEXT = 0.1, 0.5
 """How often a baseline's reference is left out, where the text stays and where it is left out, too."""
 SHOWN = "shown."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...dev.setup.errors import SetupError
 from ...dev.setup.unpacking import sha256_of
+from ...nodes.data.captions import beside
 from ...nodes.data.pictures import SUFFIXES
 from . import protocol
 
@@ -82,7 +83,7 @@ def read(folder: Path, people: bool = False) -> list[Subject]:
         if not pictures:
             continue
         word, live = _class(place.name, said.get(place.name), people)
-        captions = tuple(_text(path.with_suffix(".txt")) or f"a {word}" for path in pictures)
+        captions = tuple(beside(path) or f"a {word}" for path in pictures)
         subjects.append(Subject(place.name, word, live, pictures, captions))
     if not subjects:
         raise SetupError(f"dreambench: {folder} holds no folder with pictures ({', '.join(SUFFIXES)}). {where}")
@@ -113,10 +114,6 @@ def _json(path: Path) -> dict:
     if not isinstance(said, dict):
         raise SetupError(f'dreambench: {path} holds no object. It needs {{"a subject": {{"class": "toy", "live": false}}}}.')
     return said
-
-
-def _text(path: Path) -> str:
-    return " ".join(path.read_text(encoding="utf-8", errors="replace").split()) if path.is_file() else ""
 
 
 def prompts_of(folder: Path) -> tuple[str, ...] | None:
