@@ -25,10 +25,9 @@ from pathlib import Path
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
+from same_subject.nodes.training.settings import LAYERS, LORA, METHODS
 from same_subject.research.data import parquet
 
-METHODS = ("LoRA", "LoHa", "LoKr", "full")
-LAYERS = ("attention", "all")
 SUBJECTS = 40
 
 
@@ -70,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, help="a file with UNet, text encoder and VAE, as Load Checkpoint takes it")
     parser.add_argument("--data", nargs="+", metavar="SOURCE", help="folders or files; each is as likely as the others")
     parser.add_argument("--output", type=Path, help="what is written: a LoRA, or with --method full a checkpoint (.safetensors)")
-    parser.add_argument("--method", choices=METHODS, default="LoRA", help="what is trained (%(default)s)")
+    parser.add_argument("--method", choices=METHODS, default=LORA, help="what is trained (%(default)s)")
     parser.add_argument("--rank", type=int, help="of a LoRA's or LoHa's factors; of LoKr its factor (16; with --demo 8)")
     parser.add_argument("--layers", choices=LAYERS, help="that have factors: of attention and feed-forward, or (with --demo) all")
     parser.add_argument("--without-references", action="store_true", help="keep the model's input: it learns to couple, no more")
