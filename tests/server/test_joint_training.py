@@ -66,9 +66,11 @@ def test_it_trains_a_lora_that_the_stock_loader_takes_and_shows_how_it_goes(live
 
 
 def test_stopped_it_keeps_what_it_learned_and_goes_on(live, sets):
-    state, steps = live.base / "output" / "training" / "stopped.pt", []
+    state, steps, shown = live.base / "output" / "training" / "stopped.pt", [], []
 
     def stop(kind, data):
+        if kind == "same-subject.strip":
+            shown.append(data["picture"])
         if kind == "progress" and data["node"] == "train" and data["value"] >= 3:
             steps.append(data["value"])
             if len(steps) == 1:
@@ -76,6 +78,7 @@ def test_stopped_it_keeps_what_it_learned_and_goes_on(live, sets):
 
     with pytest.raises(client.Interrupted):
         live.client.run(graph("stopped", 2000, sheet_every=0), stop)
+    assert shown and all(shown), "what was stopped stays in sight"
     done = torch.load(state, weights_only=True)["done"]
     assert 3 <= done <= steps[0] + 20
     before = lora(live, "stopped")
