@@ -84,13 +84,13 @@ def begun(options, settings: Settings, processes: running.Processes) -> str:
     """What a run is going to do, for people."""
     what = "all weights" if settings.method == FULL else f"a {settings.method} of rank {settings.rank}"
     where = {"cuda": "a GPU", "cpu": "the CPU, which takes long"}.get(processes.device.type, processes.device.type)
-    many = f" in {processes.ranks} processes" if processes.ranks > 1 else ""
+    many = f", in each of {processes.ranks} processes" if processes.ranks > 1 else ""
     rounds = f", {processes.accumulate} times" if processes.accumulate > 1 else ""
     state = state_of(options)
     known = f"It goes on from {state}." if state.is_file() else f"It can be stopped and started again: {state} keeps its state."
     return (
-        f"Training {what} for {options.checkpoint.name} on {where}{many}: {settings.steps} steps of about "
-        f"{settings.rows} pictures{rounds}, {settings.side} x {settings.side}, from {', '.join(options.data)}.\n{known}"
+        f"Training {what} for {options.checkpoint.name} on {where}: {settings.steps} steps of about "
+        f"{settings.rows} pictures{rounds}{many}, {settings.side} x {settings.side}, from {', '.join(options.data)}.\n{known}"
     )
 
 

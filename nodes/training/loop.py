@@ -127,12 +127,12 @@ class Loop:
                 with torch.no_grad():
                     for name, weights in self._weights().items():
                         torch._foreach_lerp_(list(self.average[name].values()), list(weights.values()), 1 - decay)
+            if self.done % self.said == 0:
+                self._say()
+                self.figures, self.clock = {}, time.time()
+            elif self.done == self.steps:  # these figures stay, for a run that goes on with more steps
+                self._say()
             self._drawn = self._draws()
-        if self.done % self.said == 0:
-            self._say()
-            self.figures, self.clock = {}, time.time()
-        elif self.done == self.steps:  # these figures stay, for a run that goes on with more steps
-            self._say()
         for every, watcher in self._watchers:
             if self.done % every == 0:
                 with torch.random.fork_rng([self.processes.device] if self.processes.device.type == "cuda" else []):

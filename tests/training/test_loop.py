@@ -174,6 +174,19 @@ def test_the_last_step_is_logged_whatever_the_number_of_steps(tmp_path):
     assert [step for step, _ in seen] == [4, 6, 8]
 
 
+def test_what_was_logged_before_a_state_is_not_logged_again_after_it(tmp_path):
+    seen: dict[str, list] = {"whole": [], "stopped": []}
+
+    def log(name):
+        return lambda step, line: seen[name].append((step, line["loss"]))
+
+    line(tmp_path / "whole", said=2, log=log("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        line(tmp_path / "stopped", stop_at=4, said=2, log=log("stopped"))
+    line(tmp_path / "stopped", said=2, log=log("stopped"))
+    assert seen["stopped"] == seen["whole"] and len(seen["whole"]) == 3
+
+
 def interrupted_in_a_step(folder):
     """Ctrl+C while the optimiser has changed one weight, and not yet the others; then the state is written."""
     loops = []
@@ -190,10 +203,13 @@ def interrupted_in_a_step(folder):
 
         loop.optimiser.step = interrupting
 
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     try:
         line(folder, every=100, before=before)
     except KeyboardInterrupt:
         loops[0].save()
+    finally:
+        signal.signal(signal.SIGINT, own)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT as a terminal sends it is of POSIX")
