@@ -23,7 +23,7 @@ HOST_PACKAGES = {
 PURE_PACKAGES = {"torch", "einops", *sys.stdlib_module_names}
 LIBRARIES = {
     "data": {"PIL", "numpy", "av", "pyarrow"},
-    "metrics": {"PIL", "numpy"},
+    "metrics": {"PIL"},
     "training": {"accelerate", "bitsandbytes", "safetensors"},
 }
 """What pure modules of a flow may import besides, where they use it."""
