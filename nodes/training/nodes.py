@@ -61,8 +61,8 @@ class TrainJointModel(io.ComfyNode):
                 io.Int.Input("rank", default=16, min=1, max=1024, optional=True, advanced=True, tooltip="Of the factors."),
                 io.Combo.Input(
                     "layers", options=list(LAYERS), default=ATTENTION, optional=True, advanced=True,
-                    tooltip="What has factors: attention and feed-forward, or all linear layers and convolutions, which learns "
-                    "more in as many steps, slower, in a larger file.",
+                    tooltip="What has factors. attention: the layers of attention and feed-forward. all: every linear layer and "
+                    "convolution, which learns more in as many steps, slower, in a larger file.",
                 ),
                 io.Boolean.Input(
                     "references", default=True, optional=True, advanced=True,
