@@ -67,7 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="research/finetune.py", description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, help="a file with UNet, text encoder and VAE, as Load Checkpoint takes it")
-    parser.add_argument("--data", nargs="+", metavar="SOURCE", help="folders or files; each is as likely as the others")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="SOURCE",
+        help="folders or files; each is as likely as the others. Clips alone teach to copy "
+        "the scene, too (the paper's table 3, size 0): give sets in other scenes beside them",
+    )
     parser.add_argument("--output", type=Path, help="what is written: a LoRA, or with --method full a checkpoint (.safetensors)")
     parser.add_argument("--method", choices=METHODS, default=LORA, help="what is trained (%(default)s)")
     parser.add_argument("--rank", type=int, help="of a LoRA's or LoHa's factors; of LoKr its factor (16; with --demo 8)")
