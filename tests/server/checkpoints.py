@@ -30,6 +30,8 @@ UNET = {
     "use_linear_in_transformer": False,
     "legacy": False,
 }
+SIDES, ONE = 3, 4
+"""Channels of `averaging_autoencoder`: how much brighter right is, with one added; and one."""
 SD2_UNET = UNET | {"context_dim": 1024, "num_heads": -1, "num_head_channels": 64, "use_linear_in_transformer": True}
 SDXL_UNET = SD2_UNET | {
     "context_dim": 2048,
@@ -42,6 +44,8 @@ SDXL_UNET = SD2_UNET | {
     "num_classes": "sequential",
 }
 """The smallest that the host takes for an SDXL (a KOALA)."""
+SMALLEST = UNET | {"transformer_depth_middle": -2}
+"""The smallest whose every block couples: 19 million weights."""
 LEVELS = UNET | {
     "num_res_blocks": [1, 1, 1],
     "channel_mult": [1, 2, 4],
@@ -176,6 +180,30 @@ def small_autoencoder():
     prefix = "first_stage_model."
     state = random_state(prefix, comfy.taesd.taesd.TAESD())
     return {**state, f"{prefix}vae_scale": torch.tensor(0.18215), f"{prefix}vae_shift": torch.tensor(0.0)}
+
+
+def averaging_autoencoder():
+    """Weights for TAESD whose latents are the mean colour of 8 x 8 pixels, and how much brighter their right half is.
+
+    Those of random weights hardly tell colours. The pictures it makes of them are blocks of one colour.
+    """
+    state = {name: torch.zeros_like(value) for name, value in small_autoencoder().items()}
+    encoder, decoder = (f"first_stage_model.taesd_{part}." for part in ("encoder", "decoder"))
+    state["first_stage_model.vae_scale"] += 0.18215
+    state[f"{encoder}0.bias"][ONE] = 1.0
+    for number in (2, 6, 10):  # halve the sides
+        state[f"{encoder}{number}.weight"][ONE, ONE, 1, 1] = 1.0
+        for colour in range(3):
+            state[f"{encoder}{number}.weight"][colour, colour, 1:, 1:] = 0.25
+    state[f"{encoder}10.weight"][SIDES, :3, 1:, 1:] = torch.tensor([-1.0, 1.0]).half() / 6
+    state[f"{encoder}10.weight"][SIDES, ONE, 1, 1] = 1.0
+    for colour in range(3):
+        for number in (f"{encoder}0", *(f"{decoder}{number}" for number in (7, 12, 17, 19))):
+            state[f"{number}.weight"][colour, colour, 1, 1] = 1.0
+        state[f"{encoder}14.weight"][colour, colour, 1, 1], state[f"{encoder}14.bias"][colour] = 4.0, -2.0
+        state[f"{decoder}1.weight"][colour, colour, 1, 1], state[f"{decoder}1.bias"][colour] = 1 / 3.5, 0.5
+    state[f"{encoder}14.weight"][SIDES, SIDES, 1, 1], state[f"{encoder}14.bias"][SIDES] = 8.0, -8.0
+    return state
 
 
 def save_control(path, config=CONTROL, seed=1):
