@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         from same_subject.nodes.training import processes
 
         try:
-            processes.check_configuration(options.accelerate)
+            processes.check_configuration(options.accelerate, options.method, options.optimiser)
         except ValueError as problem:
             print(problem, file=sys.stderr)
             return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def run(options) -> int:
     """Train from a user's checkpoint on a user's data; 130 where Ctrl+C stopped it."""
     processes = running.launched(options.accumulate)
     settings = settings_of(options)
+    processes.check(settings)
     log = logs.tensorboard(options.tensorboard) if options.tensorboard else ignored
     source = Mixture(sources_of(options), options.seed, processes.rank, processes.ranks)
     on_gpu = processes.device.type == "cuda"
@@ -224,9 +226,9 @@ def copying(base: bases.Base, pairs: Pairs, bounds: float = 0.95) -> tuple[float
     return low, float(others / own - 1), high
 
 
-def save_demo(network: Network, path: Path, steps: int) -> None:
+def save_demo(network: Network, path: Path, steps: int, trained: Mapping[str, torch.Tensor]) -> None:
     """Write all weights as a demo model's file."""
-    export.save_whole(export.FILES["single"], network.unet.state_dict(), path, files.about(network, steps).metadata())
+    export.save_whole(export.FILES["single"], trained, path, files.about(network, steps).metadata())
 
 
 @torch.inference_mode()

@@ -164,16 +164,22 @@ class Loop:
         if not self.average:
             yield
             return
-        trained, nets = self._weights(copied=True), self._weights()
+        trained = self._weights(copied=True)
         try:
-            _copy(self.average, nets)
+            self._copy(self.average, self._weights())
             yield
         finally:
-            _copy(trained, nets)
+            self._copy(trained, self._weights())  # asked for anew: what shards were put together of is then forgotten
 
     def _weights(self, copied: bool = False) -> dict[str, dict[str, torch.Tensor]]:
         weights = {name: net.state_dict() for name, net in self.nets.items()}
         return {n: {k: v.detach().clone() for k, v in held.items()} for n, held in weights.items()} if copied else weights
+
+    def _copy(self, source: Mapping[str, Mapping[str, torch.Tensor]], target: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        with torch.no_grad():
+            for name, weights in target.items():
+                for key, weight in weights.items():
+                    weight.copy_(self.processes.part(source[name][key], weight))
 
     def _draws(self) -> dict:
         """Where all that is random, or read in turn, stands after a whole step, which is what a state goes on from."""
@@ -191,7 +197,7 @@ class Loop:
         draws = self.processes.gathered(self._drawn)
         state = {
             **self.processes.state(self.nets, self.optimiser),
-            "average": self.average,
+            "average": self.processes.whole(self.average),
             "done": self.done,
             **draws[0],
             **({"ranks": draws} if len(draws) > 1 else {}),
@@ -206,7 +212,8 @@ class Loop:
         self.processes.wait()
 
     def _resume(self) -> None:
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        cut = self.processes.shards > 1  # then it is large, and only a part of it is for this process
+        state = torch.load(self.path, map_location="cpu", weights_only=True, mmap=cut)
         ranks = state.get("ranks", [state])
         if len(ranks) != self.processes.ranks:
             raise ValueError(
@@ -216,7 +223,7 @@ class Loop:
         try:
             self.processes.restore(self.nets, self.optimiser, state)
             if self.average and state["average"]:
-                _copy(state["average"], self.average)
+                self._copy(state["average"], self.average)
         except (RuntimeError, KeyError, ValueError) as problem:
             raise ValueError(
                 f"Training {self.name}: {self.path} is the state of another training, of other networks or another optimiser. "
@@ -254,10 +261,3 @@ def _undivided() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if held:
         before(held[0], None)
-
-
-def _copy(source: Mapping[str, Mapping[str, torch.Tensor]], target: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-    with torch.no_grad():
-        for name, weights in target.items():
-            for key, weight in weights.items():
-                weight.copy_(source[name][key])

@@ -77,6 +77,11 @@ class Estimate:
         """With what kernels and libraries need."""
         return int(BESIDE * (self.weights + self.trained + self.activations)) + RUNTIME
 
+    def shared(self, ranks: int, whole: int) -> Estimate:
+        """Of one of so many processes that share the weights and all that is trained, and of these have ``whole`` bytes whole."""
+        weights, trained = (-(-size // ranks) for size in (self.weights, self.trained))
+        return Estimate(weights, trained, self.activations + (whole if ranks > 1 else 0))
+
     def text(self) -> str:
         parts = (("model", self.weights), ("trained", self.trained), ("activations", self.activations), ("in all", self.whole))
         return ", ".join(f"{name} {size / 2**30:.2f} GiB" for name, size in parts)

@@ -10,10 +10,17 @@ from typing import Any
 
 import torch
 
+from . import sharding
+from .settings import Settings
+
 APART = 1_000_003
 """Between the seeds of two processes."""
-SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
-"""What accelerate's launcher says in the environment of processes that shall share one model's weights."""
+OTHERS = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
+}
+"""What accelerate's launcher says in the environment of processes that share a model in ways that training does not know."""
 WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")
 """Kinds of accelerate's processes that each hold all weights."""
 
@@ -31,12 +38,12 @@ def mixed_precision():
 def launched(accumulate: int = 1) -> Processes:
     """As accelerate's launcher says in this process's environment; without it one process, in bfloat16.
 
-    accumulate: rounds of a step, where accelerate's own configuration names no other. Raises ValueError where that says FSDP or
-    DeepSpeed.
+    accumulate: rounds of a step, where accelerate's own configuration names no other. Raises ValueError where that says DeepSpeed
+    or the like.
     """
-    for name, said in SHARDED.items():
-        if os.environ.get(name, "").lower() in ("1", "true"):
-            raise ValueError(_not_sharded(said))
+    for name, said in OTHERS.items():
+        if sharding.yes(os.environ, name):
+            raise ValueError(_unknown(said))
     if not any(name in os.environ for name in ("ACCELERATE_MIXED_PRECISION", "WORLD_SIZE")):
         return Processes(accumulate)
     try:
@@ -47,35 +54,41 @@ def launched(accumulate: int = 1) -> Processes:
             "`python -m pip install accelerate` with ComfyUI's Python, or start it without a launcher."
         ) from problem
     rounds = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", accumulate))
-    return Accelerated(Accelerator(gradient_accumulation_steps=rounds, step_scheduler_with_optimizer=False))
+    accelerator = Accelerator(gradient_accumulation_steps=rounds, step_scheduler_with_optimizer=False)
+    return (Sharded if sharding.yes(os.environ, "ACCELERATE_USE_FSDP") else Accelerated)(accelerator)
 
 
-def check_configuration(path: Path) -> None:
+def check_configuration(path: Path, method: str, optimiser: str) -> None:
     """Look at a file of `accelerate config` before it starts processes, which would each refuse it. Needs accelerate.
 
-    Raises ValueError where it is none, or says FSDP or DeepSpeed.
+    method, optimiser: what is to be trained, see `Settings`. Raises ValueError where it is none, or says what is not known.
     """
     from accelerate.commands.config import config_args
 
     try:
-        kind = config_args.load_config_from_file(str(path)).distributed_type
+        read = config_args.load_config_from_file(str(path))
     except Exception as problem:  # of the file's reader, whichever it is
         first = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise ValueError(
             f"Training: {path} cannot be read as accelerate's configuration: {first}. `accelerate config --config_file {path}` "
             "writes one."
         ) from problem
-    if (said := getattr(kind, "value", str(kind))) not in WHOLE:
-        raise ValueError(_not_sharded(said))
+    kind = getattr(read.distributed_type, "value", str(read.distributed_type))
+    if kind == sharding.NAME:
+        said = {name.upper(): str(value) for name, value in read.fsdp_config.items()}
+        sharding.check(method, optimiser, said, str(read.mixed_precision) == "fp16")
+    elif kind not in WHOLE:
+        raise ValueError(_unknown(kind))
 
 
 class Processes:
     """One process. accumulate: rounds of a step. on: the device, by default the GPU where there is one.
 
     ``rank`` of ``ranks`` is this process's number. ``scaled``: losses are scaled so that float16 can hold their gradients.
+    ``shards``: in how many of them weights, gradients and the optimiser's averages are cut.
     """
 
-    rank, ranks, scaled = 0, 1, False
+    rank, ranks, scaled, shards = 0, 1, False, 1
 
     def __init__(self, accumulate: int = 1, on: torch.device | None = None):
         if accumulate < 1:
@@ -89,6 +102,9 @@ class Processes:
     def autocast(self) -> AbstractContextManager:
         """The precision of the forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def check(self, settings: Settings) -> None:
+        """Raises ValueError where these processes cannot train what was chosen."""
 
     def prepared(self, nets: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
         """The nets on the device, alike in all processes: with the first one's weights."""
@@ -114,9 +130,17 @@ class Processes:
         """What each process says, in order."""
         return [said]
 
+    def whole(self, held: Any) -> Any:
+        """Tensors in dicts and lists, each put together of what the processes hold; others than the first may get nothing."""
+        return held
+
+    def part(self, whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Of a ``whole`` tensor what this process holds where it holds ``like``."""
+        return whole
+
     def state(self, nets: Mapping[str, torch.nn.Module], optimiser) -> dict:
         """Networks and optimiser as they are written, whole; other processes than the first may get nothing."""
-        return {"nets": {name: net.state_dict() for name, net in nets.items()}, "optimiser": optimiser.state_dict()}
+        return self.whole({"nets": {name: net.state_dict() for name, net in nets.items()}, "optimiser": optimiser.state_dict()})
 
     def restore(self, nets: Mapping[str, torch.nn.Module], optimiser, state: dict) -> None:
         """Networks and optimiser as `state` gave them."""
@@ -135,13 +159,15 @@ class Accelerated(Processes):
     them, and adapters inside of a frozen model train as well as a whole one.
     """
 
+    KINDS: tuple[str, ...] = WHOLE
+
     def __init__(self, accelerator):
         super().__init__(accelerator.gradient_accumulation_steps, accelerator.device)
         self.accelerator = accelerator
         self.rank, self.ranks, self.scaled = accelerator.process_index, accelerator.num_processes, accelerator.scaler is not None
         kind = accelerator.distributed_type.value
-        if kind not in WHOLE:
-            raise ValueError(_not_sharded(kind))
+        if kind not in self.KINDS:
+            raise ValueError(_unknown(kind))
 
     def autocast(self) -> AbstractContextManager:
         return self.accelerator.autocast()
@@ -155,7 +181,7 @@ class Accelerated(Processes):
         return nets
 
     def stepping(self, optimiser: torch.optim.Optimizer) -> Any:
-        return self.accelerator.prepare(optimiser)
+        return self.accelerator.prepare_optimizer(optimiser)
 
     def backward(self, loss: torch.Tensor) -> None:
         self.accelerator.backward(loss)
@@ -207,10 +233,56 @@ class Accelerated(Processes):
         self.accelerator.wait_for_everyone()
 
 
-def _not_sharded(said: str) -> str:
+class Sharded(Accelerated):
+    """Processes that share one model: each holds a shard of every weight, of its gradient and of the optimiser's averages, and
+    weights are whole only while their part of the network is at work (FSDP, Zhao et al., 2023, by torch's own `fully_shard`).
+
+    Nets say by ``parts()`` what is whole at a time: modules one after another, and last the one around all of them. Gradients are
+    averaged by FSDP itself, in every round. With a single process nothing is cut.
+    """
+
+    KINDS = (*WHOLE, sharding.NAME)
+
+    def __init__(self, accelerator):
+        super().__init__(accelerator)
+        self.shards = self.ranks
+
+    def check(self, settings: Settings) -> None:
+        sharding.check(settings.method, settings.optimiser, os.environ, self.scaled)
+
+    def prepared(self, nets: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
+        if self.ranks == 1:
+            return super().prepared(nets)
+        for net in nets.values():
+            sharding.cut(net.parts(), self.device, self.ranks)
+        return dict(nets)
+
+    def clip(self, parameters: Sequence[torch.nn.Parameter], most: float) -> torch.Tensor:
+        norm = torch.nn.utils.clip_grad_norm_(parameters, most)
+        return norm.full_tensor() if self.ranks > 1 else norm
+
+    def whole(self, held: Any) -> Any:
+        return sharding.whole(held, kept=self.rank == 0)
+
+    def part(self, whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return sharding.part(whole, like)
+
+    def restore(self, nets: Mapping[str, torch.nn.Module], optimiser, state: dict) -> None:
+        cut = {name: dict(weights) for name, weights in state["nets"].items()}
+        for name, net in nets.items():
+            for key, weight in net.state_dict().items():
+                cut[name][key] = self.part(cut[name][key], weight)
+        weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+        averages = {
+            number: {key: self.part(value, weights[number]) if value.ndim else value for key, value in averages.items()}
+            for number, averages in state["optimiser"]["state"].items()
+        }
+        super().restore(nets, optimiser, {**state, "nets": cut, "optimiser": {**state["optimiser"], "state": averages}})
+
+
+def _unknown(said: str) -> str:
     return (
-        f"Training: accelerate's configuration says {said}, but needs to say several CPUs or GPUs (DDP). FSDP and DeepSpeed cut "
-        "a model's weights into shards, one a process; ComfyUI's layers, and the factors beside them, need theirs whole. "
-        "`accelerate config` writes another configuration; where a GPU has too little memory, `--save-memory`, a LoRA in place "
-        "of all weights, or `--optimiser adamw8bit` take less."
+        f"Training: accelerate's configuration says {said}, but needs to say several CPUs or GPUs (DDP), or with `--method full` "
+        "FSDP of version 2, which cuts weights, gradients and the optimiser's averages into shards. `accelerate config` writes "
+        "another configuration."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -46,10 +47,10 @@ def train(folder: Path, steps: int) -> Path:
     return path
 
 
-def write(network: Network, path: Path, steps: int) -> None:
+def write(network: Network, path: Path, steps: int, trained: Mapping[str, torch.Tensor]) -> None:
     """The demo's joint-image model with the weights that were trained, whole."""
     said = {"same_subject.ablation": json.dumps({"arm": JOINED, "steps": steps})}
-    export.save_whole(export.FILES["joint"], network.unet.state_dict(), path, said)
+    export.save_whole(export.FILES["joint"], trained, path, said)
 
 
 def prompt(pair: HeldOut) -> str:

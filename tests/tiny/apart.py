@@ -8,9 +8,12 @@ from pathlib import Path
 from same_subject.dev import pack
 
 CODE = """
-import importlib, runpy, sys
+import importlib, os, runpy, sys
 from pathlib import Path
-runpy.run_path(sys.argv[1])["load"]()
+pack = runpy.run_path(sys.argv[1])
+pack["load"]()
+if ".host." in sys.argv[2]:
+    pack["enter_host"](os.environ["COMFYUI_PATH"])
 getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(Path(sys.argv[4]))
 """
 

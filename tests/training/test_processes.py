@@ -1,15 +1,15 @@
 """Several processes train as one does with a larger batch, and go on as it does."""
 
-import multiprocessing
 import os
 import shutil
-import socket
+from types import SimpleNamespace
 
 import pytest
 import torch
 from same_subject.nodes.training import loop as training
-from same_subject.nodes.training.processes import Processes, check_configuration, launched
-from same_subject.tests.tiny import apart
+from same_subject.nodes.training.processes import Processes, Sharded, check_configuration, launched
+from same_subject.nodes.training.settings import FULL, LORA, Settings
+from same_subject.tests.tiny import apart, launching
 
 pytest.importorskip("accelerate", reason="accelerate is a training tool; `python3 dev/test.py` brings it")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked, so that they start at once")
@@ -36,13 +36,8 @@ def halves(processes):
     return slice(processes.rank * ROWS // processes.ranks, (processes.rank + 1) * ROWS // processes.ranks)
 
 
-def one_of(rank, ranks, port, folder, stop_at, settings):
-    """A process as accelerate's launcher starts it."""
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), ACCELERATE_USE_CPU="true",
-    )  # fmt: skip
-    os.environ.update({"ACCELERATE_MIXED_PRECISION": "no", **settings})
+def one_of(rank, folder, stop_at):
+    """A process; `launching` starts it as accelerate does."""
     processes = launched()
     loop = train(folder, processes, halves, stop_at)
     os.makedirs(folder, exist_ok=True)
@@ -51,20 +46,9 @@ def one_of(rank, ranks, port, folder, stop_at, settings):
     torch.save({"figures": loop.figures, "done": loop.done, "precision": precision}, folder / f"said-{rank}.pt")
 
 
-def together(folder, ranks=2, stop_at=None, settings=None):
-    """Train in ``ranks`` processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    started = [context.Process(target=one_of, args=(rank, ranks, port, folder, stop_at, settings or {})) for rank in range(ranks)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(90)
-        if process.exitcode is None:
-            process.kill()
-    assert [process.exitcode for process in started] == [0] * ranks
+def together(folder, stop_at=None, settings=None):
+    """Train in two processes."""
+    launching.together(one_of, 2, settings or {}, folder, stop_at)
 
 
 def runs(folder):
@@ -135,18 +119,56 @@ def test_rounds_and_precision_are_accelerates(one, two):
     assert len(said[1]["figures"]["loss"]) == 2 * len(said[0]["figures"]["loss"])
 
 
-@pytest.mark.parametrize(("name", "said"), (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")))
-def test_shards_of_a_model_are_refused_with_the_reason(name, said, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
+        ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM"),
+        ("ACCELERATE_USE_PARALLELISM_CONFIG", "a parallelism_config"),
+    ],
+)
+def test_other_ways_to_share_a_model_are_refused(name, said, monkeypatch):
     monkeypatch.setenv(name, "true")
-    with pytest.raises(ValueError, match=f"says {said}, but needs to say several CPUs or GPUs .*shards, one a process; .*whole"):
+    with pytest.raises(ValueError, match=f"says {said}, but needs to say several CPUs or GPUs .*method full` FSDP of version 2"):
         launched()
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen", "refused"),
+    [
+        (
+            {"FSDP_VERSION": "1"},
+            {"method": "LoHa"},
+            "FSDP, and the method is LoHa, but .* for all weights .`--method full.*small",
+        ),
+        ({"FSDP_VERSION": "1"}, {}, "FSDP of version 1, but needs `fsdp_version: 2`. `accelerate to-fsdp2 "),
+        ({}, {"optimiser": "adamw8bit"}, "FSDP, and the optimiser is adamw8bit, which needs weights whole"),
+        ({"scaled": "true"}, {}, "FSDP with fp16, but needs to say bf16"),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, {}, "`fsdp_offload_params: true`, but what is trained needs to stay on the GPUs"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, {}, "Set it to false, and give `--save-memory`"),
+    ],
+)
+def test_what_shards_cannot_be_of_is_refused_with_the_remedy(said, chosen, refused, monkeypatch):
+    for name, value in {"FSDP_VERSION": "2", **said}.items():
+        monkeypatch.setenv(name, value)
+    processes = Sharded(
+        SimpleNamespace(
+            gradient_accumulation_steps=1, device=torch.device("cpu"), process_index=0, num_processes=2,
+            scaler=said.get("scaled"), distributed_type=SimpleNamespace(value="FSDP"),
+        )
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=f"^Training: accelerate's configuration says .*{refused}"):
+        processes.check(Settings(**{"method": FULL, **chosen}))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     (
-        ("distributed_type: FSDP", "says FSDP, but needs to say several CPUs or GPUs"),
-        ("distributed_type: DEEPSPEED", "says DEEPSPEED, but needs"),
+        (
+            "distributed_type: FSDP\nfsdp_config: {fsdp_version: 2}",
+            "says FSDP, and the method is LoRA, but FSDP is for all weights",
+        ),
+        ("distributed_type: DEEPSPEED", "says DEEPSPEED, but needs to say several CPUs or GPUs"),
         ("nonsense: 1", "cannot be read as accelerate's configuration: .*accelerate config"),
         ("[", "cannot be read as accelerate's configuration"),
     ),
@@ -156,6 +178,11 @@ def test_a_configuration_is_refused_before_it_starts_processes(text, said, tmp_p
     whole = "compute_environment: LOCAL_MACHINE\nmixed_precision: 'no'\nnum_processes: 2\nuse_cpu: true\ndebug: false\n"
     path.write_text(whole + text)
     with pytest.raises(ValueError, match=said):
-        check_configuration(path)
+        check_configuration(path, LORA, "adamw")
     path.write_text(whole + "distributed_type: MULTI_CPU")
-    check_configuration(path)
+    check_configuration(path, LORA, "adamw8bit")
+    path.write_text(whole + "distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_offload_params: false}")
+    check_configuration(path, FULL, "adamw")
+    path.write_text(whole + "distributed_type: FSDP\nfsdp_config: {fsdp_offload_params: true, fsdp_version: 2}")
+    with pytest.raises(ValueError, match="says FSDP with `fsdp_offload_params: true`"):
+        check_configuration(path, FULL, "adamw")

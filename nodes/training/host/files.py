@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import comfy.model_detection
@@ -23,10 +24,10 @@ SMALL = (torch.float16, torch.bfloat16, torch.float32)
 """Precisions that a checkpoint's weights keep; those of others are written in the first."""
 
 
-def save(network: Network, path: Path, steps: int) -> Path:
-    """Write what was trained to ``path`` (safetensors), whole or not at all."""
+def save(network: Network, path: Path, steps: int, weights: Mapping[str, torch.Tensor] | None = None) -> Path:
+    """Write what was trained to ``path`` (safetensors), whole or not at all. weights: of the UNet, where its own are shards."""
     if network.settings.method == FULL:
-        return _write(checkpoint(network), path, about(network, steps))
+        return _write(checkpoint(network, weights), path, about(network, steps))
     return _write(lora(network, steps), path, about(network, steps))
 
 
@@ -60,12 +61,12 @@ def lora(network: Network, steps: int, dtype: torch.dtype = torch.float16) -> di
     return found | {f"{_first()}.lora_up.weight": up, f"{_first()}.lora_down.weight": down}
 
 
-def checkpoint(network: Network) -> dict[str, torch.Tensor]:
-    """The base's file with the UNet that was trained, in the precision that its weights had."""
+def checkpoint(network: Network, weights: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+    """The base's file with the UNet that was trained, in the precision that its weights had. weights: see `save`."""
     path = network.base.path
     state = comfy.utils.load_torch_file(str(path), safe_load=True)
     prefix = comfy.model_detection.unet_prefix_from_state_dict(state)
-    names = {f"{prefix}{name}": value for name, value in network.unet.state_dict().items()}
+    names = {f"{prefix}{name}": value for name, value in (weights or network.unet.state_dict()).items()}
     if lacking := [name for name in names if name not in state]:
         raise ValueError(
             f"{NAME}: {path.name} has no weight `{lacking[0]}`: it is in another layout than Stable Diffusion's. Train a LoRA "

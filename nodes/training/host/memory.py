@@ -43,8 +43,11 @@ def _norm(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     return F.layer_norm(x.float(), layer.normalized_shape, weight, bias, layer.eps)
 
 
-def estimate(config: Mapping[str, Any], settings: Settings, dtype: torch.dtype, factor: int = FACTOR) -> memory.Estimate:
-    """Of a UNet with the host's ``config``, whose weights are kept in ``dtype``. factor: pixels of a latent's side.
+def estimate(
+    config: Mapping[str, Any], settings: Settings, dtype: torch.dtype, factor: int = FACTOR, shards: int = 1
+) -> memory.Estimate:
+    """Of a UNet with the host's ``config``, whose weights are kept in ``dtype``. factor: pixels of a latent's side. shards: what
+    one of so many processes takes, see `processes.Sharded`.
 
     A step is the one that is trained, with its gradient, of the largest sets that are met. Nothing of the model is needed, and
     nothing of its size is held.
@@ -58,7 +61,14 @@ def estimate(config: Mapping[str, Any], settings: Settings, dtype: torch.dtype, 
         base = Base(SimpleNamespace(model=described), None, None, Path("model"), channels, order, trained.EPS)
         network = Network(base, settings)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return _counted(config, network, unet, factor)
+            found = _counted(config, network, unet, factor)
+    return found.shared(shards, _at_a_time(network)) if shards > 1 else found
+
+
+def _at_a_time(network: Network) -> int:
+    """Bytes of what is whole of a network in shards, with gradients: the block at work, the next one, and what is in no block."""
+    *blocks, unet = (sum(weight.nbytes for weight in part.parameters()) for part in network.parts())
+    return 2 * (unet - sum(blocks) + 2 * max(blocks))
 
 
 def _counted(config: Mapping[str, Any], network: Network, unet: torch.nn.Module, factor: int) -> memory.Estimate:
@@ -108,13 +118,13 @@ def batch(config: Mapping[str, Any], settings: Settings, factor: int = FACTOR) -
     )
 
 
-def check_before(base: Base, settings: Settings, device: torch.device) -> None:
+def check_before(base: Base, settings: Settings, device: torch.device, shards: int = 1) -> None:
     """As `check`, of training a ``base``. One of fewer than SMALL weights is let through:
-    to count would take longer than a step."""
+    to count would take longer than a step. shards: as in `estimate`."""
     config, weights = base.patcher.model.model_config.unet_config, list(base.unet.parameters())
     if sum(weight.numel() for weight in weights) < SMALL:
         return
-    found = estimate(config, settings, weights[0].dtype, base.vae.spacial_compression_encode())
+    found = estimate(config, settings, weights[0].dtype, base.vae.spacial_compression_encode(), shards)
     check(found, device, found.weights if device.type == "cpu" else 0)
 
 

@@ -16,6 +16,8 @@ from .base import NAME, Base, show_references, widened
 WITH_FACTORS = (torch.nn.Linear, torch.nn.Conv2d)
 PARTS = ("attn1", "attn2", "ff")
 """Of a transformer block, its attention and feed-forward."""
+BLOCKS = (ResBlock, BasicTransformerBlock)
+"""Whose activations are computed again to save memory, and whose weights are whole at a time where processes share them."""
 
 
 class Network(torch.nn.Module):
@@ -67,6 +69,10 @@ class Network(torch.nn.Module):
         """
         return self._frozen[0](x, timestep, states, y=y, transformer_options=coupled.options(pictures))
 
+    def parts(self) -> list[torch.nn.Module]:
+        """What is whole at a time where processes share all weights: its blocks, and last the UNet."""
+        return [*(part for part in self.unet.modules() if isinstance(part, BLOCKS)), self.unet]
+
     def _apply(self, fn, recurse=True):
         if self.settings.method != FULL:
             self._frozen[0]._apply(fn)  # shares the first convolution's weight, which is moved in place
@@ -96,7 +102,7 @@ class Network(torch.nn.Module):
 
     def _save_memory(self, unet: torch.nn.Module) -> None:
         for part in unet.modules():
-            if isinstance(part, (ResBlock, BasicTransformerBlock)):
+            if isinstance(part, BLOCKS):
                 part.forward = _again(part.forward)
 
     def restore(self) -> None:
@@ -104,7 +110,7 @@ class Network(torch.nn.Module):
         for hook in self._hooks:
             hook.eject()
         for part in self._frozen[0].modules():
-            if isinstance(part, (ResBlock, BasicTransformerBlock)):
+            if isinstance(part, BLOCKS):
                 part.__dict__.pop("forward", None)
             if isinstance(part, WITH_FACTORS) and self.settings.method == LOHA:
                 part.weight_function = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from .. import processes as running
 from ..cache import Cache
 from ..loop import SAID, Loop, say
-from ..settings import Settings
+from ..settings import FULL, Settings
 from . import files, memory
 from .base import Base
 from .batches import Batches, Stream
@@ -36,19 +36,21 @@ def train(
     processes: running.Processes | None = None,
     cache: Path | None = None,
     watchers: tuple[tuple[int, Watcher], ...] = (),
-    write: Callable[[Network, Path, int], object] = files.save,
+    write: Callable[[Network, Path, int, Mapping[str, torch.Tensor] | None], object] = files.save,
 ) -> Network:
     """Train ``base``, which is changed, on an endless ``source``, and write the running average of what is trained to ``output``.
 
     folder: of the state of the run, `<output's name>.pt`: started again with the same choices, it goes on from there. progress:
     gets the log, see `Loop`. stop: asked before each round; where it says so, training ends, and what there is is written; so it
     does where the host was told to stop, or at Ctrl+C, whose exception then goes on its way. cache: a folder for latents and
-    texts. watchers: called after each so many steps. write: a network after so many steps, to a path.
+    texts. watchers: called after each so many steps. write: a network after so many steps, to a path; of all weights it gets
+    those of the UNet, which its own may be shards of.
     Returns the network, with what was written. Raises ValueError before the first step where memory will not do.
     """
     processes = processes or running.launched()
+    processes.check(settings)
     with _training():
-        memory.check_before(base, settings, processes.device)
+        memory.check_before(base, settings, processes.device, processes.shards)
         network = Network(base, settings)
         encoder = Encoder(base, settings, Cache(cache) if cache else None)
         batches = Batches(source, encoder, settings, processes.seed(settings.seed))
@@ -70,8 +72,9 @@ def train(
             loop.save()
         if loop.average:
             network.load_state_dict(loop.average["network"])
+        weights = processes.whole(network.unet.state_dict()) if settings.method == FULL else None
         if processes.rank == 0 and (loop.done or not interrupted):
-            write(network, output, loop.done)
+            write(network, output, loop.done, weights)
         processes.wait()
     if interrupted:
         raise interrupted
