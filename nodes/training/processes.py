@@ -54,7 +54,14 @@ def launched(accumulate: int = 1) -> Processes:
             "`python -m pip install accelerate` with ComfyUI's Python, or start it without a launcher."
         ) from problem
     rounds = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", accumulate))
-    accelerator = Accelerator(gradient_accumulation_steps=rounds, step_scheduler_with_optimizer=False)
+    several = int(os.environ.get("WORLD_SIZE", "1"))
+    on_cpu = True if several > 1 and device().type == "cpu" else None  # with FSDP its launcher does not say so
+    accelerator = Accelerator(cpu=on_cpu, gradient_accumulation_steps=rounds, step_scheduler_with_optimizer=False)
+    if accelerator.num_processes < several:
+        raise ValueError(
+            f"Training: {several} processes were started, but accelerate sees {accelerator.num_processes}. `accelerate config` "
+            "needs to say the devices that there are."
+        )
     return (Sharded if sharding.yes(os.environ, "ACCELERATE_USE_FSDP") else Accelerated)(accelerator)
 
 

@@ -24,7 +24,7 @@ def together(work, ranks: int, settings: dict[str, str], *given) -> None:
 def _one_of(work, rank: int, ranks: int, port: int, settings: dict[str, str], given: tuple) -> None:
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), ACCELERATE_USE_CPU="true", ACCELERATE_MIXED_PRECISION="no",
+        MASTER_PORT=str(port), ACCELERATE_MIXED_PRECISION="no",
     )  # fmt: skip
     os.environ.update(settings)
     work(rank, *given)
