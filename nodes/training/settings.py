@@ -29,7 +29,8 @@ class Settings:
     whether they keep their aspect, about; else they are square. snr: most weight that min-SNR gives (Hang et al., 2023), 0 leaves
     all alike. head_start: three departures from the paper for short runs: the model sees references from the first step, by SEEN;
     timesteps are drawn in proportion to themselves, and errors weigh as those of v do. saving: whether activations are computed
-    again for the gradient, to save memory. data: what it is trained on, in words, for people.
+    again for the gradient, to save memory. warm_up: steps in which the rate rises, at most a tenth of all. data: what it is
+    trained on, in words, for people.
     """
 
     method: str = LORA

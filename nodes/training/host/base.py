@@ -22,6 +22,8 @@ LAYOUTS = (comfy.model_base.BaseModel, comfy.model_base.SDXL)
 """What the host makes of Stable Diffusion 1.5 and 2, and of XL."""
 LATENT = 4
 """Channels of their latents."""
+BLOCKS, BLOCK = 256, 4096
+"""Of a checkpoint's file, how many are looked at to know it again, and their bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +104,14 @@ def base_of(patcher, clip, vae, path: Path) -> Base:
 
 
 def _known_by(patcher, path: Path) -> str:
-    """The file's name and size; of a model that came without one, a hash of its first and last weights."""
+    """The file's name and a hash of blocks all over it; of a model that came without one, of its first and last weights."""
     if path.is_file():
-        return f"{path.name} ({path.stat().st_size} bytes)"
+        size, blocks = path.stat().st_size, []
+        with path.open("rb") as file:
+            for number in range(BLOCKS):
+                file.seek(size * number // BLOCKS)
+                blocks.append(file.read(BLOCK))
+        return f"{path.name} ({name_of((size, *blocks))[:16]})"
     network = patcher.model.diffusion_model
     return f"weights {name_of((network.input_blocks[0][0].weight, *network.out[-1].parameters()))[:16]}"
 

@@ -56,9 +56,9 @@ def train(
         batches = Batches(source, encoder, settings, processes.seed(settings.seed))
         kept, nets, chosen = {"batches": batches}, {"network": network}, settings
         loop = Loop(
-            folder, output.stem, nets, chosen.rate, chosen.steps, chosen.seed, chosen.every, chosen.decay, warm_up=chosen.warm_up,
-            optimiser=chosen.optimiser, processes=processes, kept=kept, log=progress,
-            said=min(SAID, max(1, chosen.steps // 10)),
+            folder, output.stem, nets, chosen.rate, chosen.steps, chosen.seed, chosen.every, chosen.decay,
+            warm_up=min(chosen.warm_up, chosen.steps // 10), optimiser=chosen.optimiser, processes=processes, kept=kept,
+            log=progress, said=min(SAID, max(1, chosen.steps // 10)),
         )  # fmt: skip
         for every, watcher in watchers:
             loop.watch(every, partial(watcher, network))

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from same_subject.nodes.data.mixing import Mixture
 from same_subject.nodes.data.opening import open_source
 from same_subject.nodes.demo.host import model as demo_model
+from same_subject.nodes.host import weights
 from same_subject.nodes.training.cache import Cache
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host import training
@@ -50,6 +51,23 @@ def test_a_run_that_was_stopped_and_went_on_writes_the_bits_of_one_that_was_not(
     assert all(torch.equal(again[name], whole[name]) for name in whole)
     with pytest.raises(ValueError, match="begun with `rows` 4, but 8 was given. Give the same"):
         train(path, tmp_path, "parts", Settings(**{**vars(SETTINGS), "rows": 8, "steps": 4}))
+
+
+def test_a_run_on_another_checkpoint_of_the_same_name_and_size_does_not_go_on(path, tmp_path):
+    train(path, tmp_path)
+    state, said = load_file(path), weights.read_metadata(path)
+    other = tmp_path / path.name
+    save_file({name: value + 0.01 if name.endswith("to_q.weight") else value for name, value in state.items()}, other, said)
+    assert other.stat().st_size == path.stat().st_size
+    with pytest.raises(ValueError, match="begun with `checkpoint` four.safetensors .*, but four.safetensors .* was given"):
+        train(other, tmp_path)
+    train(path, tmp_path)
+
+
+def test_the_rate_rises_over_a_tenth_of_the_steps_at_most(path, tmp_path):
+    short = replace(SETTINGS, warm_up=100)
+    at_once, risen = train(path, tmp_path, "at once"), train(path, tmp_path, "risen", short)
+    assert all(torch.equal(risen[name], at_once[name]) for name in at_once)
 
 
 def test_batches_are_whole_sets_of_one_shape_with_their_own_texts(path):
