@@ -21,14 +21,14 @@ from ..nodes.training.host import base as bases
 from ..nodes.training.host import files, memory, sheets, training
 from ..nodes.training.host.encoding import Encoder
 from ..nodes.training.host.network import Network
-from ..nodes.training.settings import ALL, ATTENTION, FULL, Settings
+from ..nodes.training.settings import ALL, FULL, Settings
 from . import export, measure, memory_table, train_denoiser, world
 from . import judge as judges
 from .drawn_sets import KINDS, SUBJECTS
 from .evaluate import Setting
 
-USUAL = {"rank": 16, "layers": ATTENTION, "steps": 1000, "rate": 1e-4, "rows": 4, "side": 512}
-DEMO = {"rank": 8, "layers": ALL, "steps": 400, "rate": 2e-3, "rows": 32}
+USUAL = {"rank": 16, "layers": ALL, "steps": 1000, "rate": 1e-4, "rows": 4, "side": 512}
+DEMO = {"rank": 8, "steps": 400, "rate": 2e-3, "rows": 32}
 """What a training has, and --demo, where nothing else is asked for."""
 PAIRS = 64
 """Held-out pairs of the measure of copying."""

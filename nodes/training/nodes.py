@@ -8,7 +8,7 @@ from ..data.pictures import tensor
 from ..host import inputs, small_pictures
 from .host import places
 from .host.base import NAME
-from .settings import ATTENTION, FULL, LAYERS, LORA, METHODS, Settings
+from .settings import ALL, FULL, LAYERS, LORA, METHODS, Settings
 
 
 class TrainJointModel(io.ComfyNode):
@@ -60,7 +60,7 @@ class TrainJointModel(io.ComfyNode):
                 ),
                 io.Int.Input("rank", default=16, min=1, max=1024, optional=True, advanced=True, tooltip="Of the factors."),
                 io.Combo.Input(
-                    "layers", options=list(LAYERS), default=ATTENTION, optional=True, advanced=True,
+                    "layers", options=list(LAYERS), default=ALL, optional=True, advanced=True,
                     tooltip="What has factors. attention: the layers of attention and feed-forward. all: every linear layer and "
                     "convolution, which learns more in as many steps, slower, in a larger file.",
                 ),
@@ -113,7 +113,7 @@ class TrainJointModel(io.ComfyNode):
     @inputs.checked
     def execute(
         cls, model, clip, vae, data, name, steps, rate, side, rows, sheet_every, seed, method=LORA, rank=16,
-        layers=ATTENTION, references=True, accumulate=1, save_memory=False, keep_aspect=False, min_snr=0.0, head_start=False,
+        layers=ALL, references=True, accumulate=1, save_memory=False, keep_aspect=False, min_snr=0.0, head_start=False,
     ) -> io.NodeOutput:  # fmt: skip
         from .host import in_graph  # what it takes of the host, older ones lack: they shall have all other nodes
 

@@ -35,7 +35,7 @@ class Settings:
 
     method: str = LORA
     rank: int = 16
-    layers: str = ATTENTION
+    layers: str = ALL
     strength: float = 1.0
     references: bool = True
     steps: int = 1000

@@ -17,7 +17,7 @@ from same_subject.dev.showing import graphs as shipped_graphs
 from same_subject.nodes.data.opening import open_source
 from same_subject.nodes.training.host import base as bases
 from same_subject.nodes.training.host.network import Network
-from same_subject.nodes.training.settings import ALL, FULL, LORA, Settings
+from same_subject.nodes.training.settings import FULL, LORA, Settings
 from same_subject.research import drawn_sets, finetune, finetuning
 from same_subject.tests.server import checkpoints, graphs
 
@@ -32,7 +32,7 @@ RATES = {"base": 1e-3, LORA: 4e-3, FULL: 1e-3}
 def command(folder, checkpoint, output, **chosen):
     """`research/finetune.py` with all that the runs have in common."""
     chosen |= {"checkpoint": checkpoint, "output": output, "folder": folder, "cache": folder / "cache"}
-    chosen |= {"side": 64, "rows": 16, "rank": 8, "layers": ALL, "head_start": True}
+    chosen |= {"side": 64, "rows": 16, "rank": 8, "head_start": True}
     assert finetuning.run(Namespace(**{**vars(finetune._parser().parse_args([])), **chosen})) == 0
     return output
 
