@@ -87,7 +87,7 @@ def test_every_method_begins_at_the_base_and_learns(kind, method, layers):
 
 
 def test_factors_leave_the_base_frozen_and_the_state_is_what_is_trained():
-    network = Network(tiny(), Settings(rank=4))
+    network = Network(tiny(), Settings(rank=4, layers="attention"))
     weights = {name for name, weight in network.named_parameters() if weight.requires_grad}
     assert weights == {
         "first",
