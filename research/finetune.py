@@ -77,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="what is written: a LoRA, or with --method full a checkpoint (.safetensors)")
     parser.add_argument("--method", choices=METHODS, default=LORA, help="what is trained (%(default)s)")
     parser.add_argument("--rank", type=int, help="of a LoRA's or LoHa's factors; of LoKr its factor (16; with --demo 8)")
-    parser.add_argument(
-        "--layers", choices=LAYERS, help="that have factors: all (the usual), or those of attention and feed-forward"
-    )
+    parser.add_argument("--layers", choices=LAYERS, help="that have factors (all), or only those of attention and feed-forward")
     parser.add_argument("--without-references", action="store_true", help="keep the model's input: it learns to couple, no more")
     parser.add_argument("--steps", type=int, help="of the optimiser (1000; with --demo 400)")
     parser.add_argument("--rate", type=float, help="of learning (1e-4; with --demo 2e-3)")
