@@ -41,19 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     if parquet(options.data or ()):
         tools.append(hosts.data_tools)
     pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, *tools).root)
-    if options.accelerate and "ACCELERATE_MIXED_PRECISION" not in os.environ:
-        from same_subject.nodes.training import processes
-
-        try:
-            processes.check_configuration(options.accelerate, options.method, options.optimiser)
-        except ValueError as problem:
-            print(problem, file=sys.stderr)
-            return 1
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate)]
-        return subprocess.call([*command, __file__, *arguments])
-    from same_subject.research import finetuning
-
     try:
+        if options.accelerate and "ACCELERATE_MIXED_PRECISION" not in os.environ:
+            return _launch(options, arguments)
+        from same_subject.research import finetuning
+
         if options.estimate or options.measure:
             return finetuning.estimate(options)
         return finetuning.demo(options) if options.demo else finetuning.run(options)
@@ -62,6 +54,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, ImportError, ArithmeticError) as problem:
         print(problem, file=sys.stderr)
         return 1
+
+
+def _launch(options, arguments: list[str]) -> int:
+    """Run this command in accelerate's processes, which have the variable in their environment."""
+    from same_subject.nodes.training import processes
+
+    processes.check_configuration(options.accelerate, options.method, options.optimiser)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate)]
+    return subprocess.call([*command, __file__, *arguments])
 
 
 def _parser() -> argparse.ArgumentParser:

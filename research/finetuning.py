@@ -21,23 +21,22 @@ from ..nodes.training.host import base as bases
 from ..nodes.training.host import files, memory, sheets, training
 from ..nodes.training.host.encoding import Encoder
 from ..nodes.training.host.network import Network
-from ..nodes.training.settings import ALL, FULL, Settings
+from ..nodes.training.settings import FULL, Settings
 from . import export, measure, memory_table, train_denoiser, world
 from . import judge as judges
 from .drawn_sets import KINDS, SUBJECTS
 from .evaluate import Setting
 
-USUAL = {"rank": 16, "layers": ALL, "steps": 1000, "rate": 1e-4, "rows": 4, "side": 512}
+CHOSEN = ("rank", "layers", "steps", "rate", "rows", "side")
+"""What a user may ask for by an option of the same name; else a training has what `Settings` says."""
 DEMO = {"rank": 8, "steps": 400, "rate": 2e-3, "rows": 32}
-"""What a training has, and --demo, where nothing else is asked for."""
+"""What --demo has where nothing else is asked for."""
 PAIRS = 64
 """Held-out pairs of the measure of copying."""
 RESAMPLES, STEPS = 2000, 8
-BEFORE = {
-    "before, as trained on sets": Setting(),
-    "before, recipe strong": Setting(cfg=5.0, masks="given", recipe="strong"),
-}
-AFTER = {"after": Setting(), "after, recipe strong": Setting(cfg=5.0, masks="given", recipe="strong")}
+STRONG = Setting(cfg=5.0, masks="given", recipe="strong")
+BEFORE = {"before, as trained on sets": Setting(), "before, recipe strong": STRONG}
+AFTER = {"after": Setting(), "after, recipe strong": STRONG}
 
 
 def run(options) -> int:
@@ -154,9 +153,9 @@ class Pairs:
 
 
 def settings_of(options, **usual) -> Settings:
-    """What a user chose of a training. usual: what it has, other than USUAL, where nothing was chosen."""
-    asked = {name: getattr(options, name) for name in USUAL}
-    chosen = USUAL | usual | {name: value for name, value in asked.items() if value is not None}
+    """What a user chose of a training. usual: what it has, in place of what `Settings` says, where nothing was chosen."""
+    asked = {name: getattr(options, name) for name in CHOSEN}
+    chosen = usual | {name: value for name, value in asked.items() if value is not None}
     return Settings(
         options.method, references=not options.without_references, seed=options.seed, sizes=Settings.sizes[: options.largest_set],
         buckets=options.buckets, snr=options.snr, head_start=options.head_start, saving=options.save_memory,
@@ -184,7 +183,7 @@ def demo(options) -> int:
     if settings.references:
         low, middle, high = copying(network.base, held_out)
         print(f"copying: {middle:.3f} [{low:.3f}, {high:.3f}] of {PAIRS} held-out pairs")
-    judged(output, full, options.subjects)
+    print_figures(output, full, options.subjects)
     say(f"{output} is written.")
     return 0
 
@@ -232,8 +231,8 @@ def save_demo(network: Network, path: Path, steps: int, trained: Mapping[str, to
 
 
 @torch.inference_mode()
-def judged(output: Path, full: bool, count: int) -> dict[str, dict[str, float]]:
-    """The judges' means on ``count`` held-out subjects, before and after, through JeDi's own code; printed as a table.
+def print_figures(output: Path, full: bool, count: int) -> None:
+    """A table of the judges' means on ``count`` held-out subjects, before and after, through JeDi's own code.
 
     output: a demo model's file, if ``full``, else a LoRA's, which the host's own loader puts on the model of before.
     """
@@ -241,7 +240,6 @@ def judged(output: Path, full: bool, count: int) -> dict[str, dict[str, float]]:
     subjects = [measure.held_out(number) for number in range(count)]
     scorers = [measure.Scorer(judge, subject) for subject in subjects]
     print(f"{'on held-out subjects':28}{'top1':>8}{'simil.':>8}{'masked':>8}{'scene':>8}")
-    rows = {}
     for name, setting in (BEFORE | AFTER).items():
         model, clip, vae = demo_model.load(output if full and name in AFTER else export.FILES["single"])
         if name in AFTER and not full:
@@ -249,6 +247,5 @@ def judged(output: Path, full: bool, count: int) -> dict[str, dict[str, float]]:
             model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
         sampler = measure.Sampler((model, clip, vae), STEPS)
         found = measure.scored(sampler, setting, subjects, scorers)
-        rows[name] = {key: round(sum(row[key] for row in found) / count, 4) for key in found[0]}
-        print(f"{name:28}" + "".join(f"{value:8.3f}" for value in list(rows[name].values())[:4]), flush=True)
-    return rows
+        means = [sum(row[figure] for row in found) / count for figure in list(found[0])[:4]]
+        print(f"{name:28}" + "".join(f"{value:8.3f}" for value in means), flush=True)

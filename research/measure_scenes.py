@@ -11,12 +11,12 @@ from pathlib import Path
 
 import comfy.sample
 import torch
-from PIL import Image
 
 from ..nodes.concepts import choosing, detection, phrases
 from ..nodes.concepts.host import finding
 from ..nodes.concepts.masks import BY_SCORE
 from ..nodes.concepts.places import Finish
+from ..nodes.data.pictures import as_picture
 from ..nodes.demo.host import model as demo_model
 from ..nodes.demo.host import tools as demo_tools
 from ..nodes.demo.toys import SIDE, around
@@ -298,5 +298,4 @@ def save(path: Path, pair: HeldOut, row: list[torch.Tensor]) -> None:
     """Both subjects' pictures, the base picture, then each setting's, side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = [*(view.movedim(0, -1) for view in pair.views), *(picture[0] for picture in row)]
-    pixels = (torch.cat(parts, dim=1) * 255).round().byte().numpy()
-    Image.fromarray(pixels).save(path)
+    as_picture(torch.cat(parts, dim=1)).save(path)

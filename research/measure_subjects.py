@@ -11,9 +11,9 @@ from typing import Any
 
 import comfy.sample
 import torch
-from PIL import Image
 
 from ..nodes.concepts.places import box_of
+from ..nodes.data.pictures import as_picture
 from ..nodes.demo.host import model as demo_model
 from ..nodes.demo.host import tools as demo_tools
 from ..nodes.demo.toys import SIDE, around, blobs
@@ -274,4 +274,4 @@ def keep(path: Path, case: Case, picture: torch.Tensor) -> None:
     """The toys' pictures and the painted one, side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = [*(view.movedim(0, -1) for view in case.toys.views), picture[0]]
-    Image.fromarray((torch.cat(parts, dim=1) * 255).round().byte().numpy()).save(path)
+    as_picture(torch.cat(parts, dim=1)).save(path)

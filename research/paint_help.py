@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 
+from ..nodes.data.pictures import as_picture
 from ..nodes.joint import correspondence, heat_maps
 from ..nodes.joint.host import subject_masks
 from . import finding_eyes, measure
@@ -58,10 +58,8 @@ def save_correspondence(path: Path) -> None:
         whole = heat_maps.drawn(pictures, table, 1, x, y)[0]
         cells = whole.unfold(1, heat_maps.SIDE, heat_maps.SIDE + heat_maps.GAP).permute(1, 0, 3, 2)  # [3, H, W, 3]
         rows.append(torch.cat(list(cells[[1, 2, 0]]), dim=1))
-    whole = torch.cat(rows)
-    Image.fromarray((whole * 255).round().byte().numpy()).resize((whole.shape[1] // 2, whole.shape[0] // 2)).save(
-        path, quality=90
-    )
+    whole = as_picture(torch.cat(rows))
+    whole.resize((whole.width // 2, whole.height // 2)).save(path, quality=90)
     print(f"{path}: a point, and what matches it, of {len(cases)} subjects")
 
 
@@ -69,5 +67,5 @@ def save(path: Path, columns: list[torch.Tensor]) -> None:
     """Pictures [B, 3, h, w] in 0..1, a column each, as one JPEG."""
     cells = [torch.nn.functional.interpolate(column.float(), (SIDE, SIDE), mode="nearest") for column in columns]
     whole = torch.cat([torch.cat(list(column), dim=1) for column in cells], dim=2)
-    Image.fromarray((whole.movedim(0, -1) * 255).round().byte().numpy()).save(path, quality=90)
+    as_picture(whole.movedim(0, -1)).save(path, quality=90)
     print(f"{path}: {len(columns)} columns of {len(columns[0])} subjects")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from ..dev import pack
 from ..nodes.concepts import by_hand, choosing, detection, masks, places
 from ..nodes.concepts.host import finding, labelling
+from ..nodes.data.pictures import as_picture
 from ..nodes.demo.host import pictures, tools
 
 LARGER = 4
@@ -47,5 +48,5 @@ def save(path: Path, *shown: torch.Tensor) -> None:
     """Pictures [H, W, 3] of one size, below each other, as one JPEG."""
     gap = torch.ones(GAP, *shown[0].shape[1:])
     whole = torch.cat([part for one in shown for part in (gap, one)][1:])
-    Image.fromarray((whole * 255).round().byte().numpy()).save(path, quality=88)
+    as_picture(whole).save(path, quality=88)
     print(f"{path}: before and after")
