@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..host.whole_files import whole
 
 MOST = 20 * 2**30
 """Bytes of a folder, where nobody says otherwise: latents of about 200,000 pictures of 512x512 pixels in single precision."""
@@ -19,7 +22,8 @@ Tensors = dict[str, torch.Tensor]
 class Cache:
     """A folder of safetensors files, each written whole or not at all, so that a run that was killed goes on with what is there.
 
-    most: bytes; what is made when they are full is not kept, so that a pass over more data still finds its first part.
+    most: bytes; what is made when they are full is not kept, so that a pass over more data still finds its first part. Nor is it
+    where the folder cannot be written to: a warning says so once.
     ``made`` and ``found`` count what was asked for.
     """
 
@@ -37,8 +41,8 @@ class Cache:
             found = load_file(path)
         except FileNotFoundError:
             pass
-        except Exception:  # cut short by a disk that was full, or by a machine that lost its power
-            path.unlink(missing_ok=True)
+        except Exception:  # cut short by a machine that lost its power; it is written anew
+            pass
         else:
             self.found += 1
             return found
@@ -48,16 +52,20 @@ class Cache:
         return made
 
     def _keep(self, path: Path, made: Tensors) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         size = sum(tensor.nbytes for tensor in made.values())
         if self.size + size > self.most:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in made.items()}, part)
-        os.replace(part, path)
-        self.size += size
+        try:
+            with whole(path, f".{os.getpid()}") as part:
+                save_file({key: tensor.detach().cpu().contiguous() for key, tensor in made.items()}, part)
+        except (OSError, SafetensorError) as problem:
+            self.most = 0
+            logging.warning("Training: latents and texts are no longer kept: %s cannot be written to: %s", self.folder, problem)
+        else:
+            self.size += size
 
 
 def name_of(what: Iterable[object]) -> str:

@@ -1,5 +1,7 @@
 """What was made once is found again, by what it was made of and nothing else, within bounds."""
 
+import os
+
 import pytest
 import torch
 from same_subject.nodes.training.cache import Cache, fingerprint, name_of
@@ -56,3 +58,18 @@ def test_a_full_folder_keeps_what_it_has_and_takes_no_more(tmp_path):
     for value in range(4):
         again.get((value,), numbers(value))
     assert (again.found, again.made) == (2, 2) and not list(tmp_path.rglob("*.[0-9]*"))
+
+
+def test_a_folder_that_cannot_be_written_to_costs_what_would_be_kept_and_no_more(tmp_path, monkeypatch, caplog):
+    cache = Cache(tmp_path)
+    cache.get((0,), numbers(0))
+    monkeypatch.setattr(os, "replace", Full())
+    for value in range(3):
+        assert cache.get((value,), numbers(value))["latents"][0, 0, 0, 0] == value
+    assert caplog.text.count("are no longer kept: ") == 1 and "No space left on device" in caplog.text
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1 and (cache.made, cache.found) == (3, 1)
+
+
+class Full:
+    def __call__(self, *_):
+        raise OSError(28, "No space left on device")

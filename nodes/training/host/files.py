@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import comfy.utils
 import torch
 from safetensors.torch import save_file
 
+from ...host.whole_files import whole
 from ...joint import settings as joint
 from ...joint import trained
 from ...joint.host.trained import FIRST
@@ -91,8 +91,6 @@ def _first() -> str:
 
 
 def _write(state: dict[str, torch.Tensor], path: Path, said: Trained) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: value.clone().contiguous() for name, value in state.items()}, part, said.metadata())
-    os.replace(part, path)
+    with whole(path) as part:
+        save_file({name: value.clone().contiguous() for name, value in state.items()}, part, said.metadata())
     return path
