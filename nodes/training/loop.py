@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ..host.whole_files import whole
 from . import optimisers
 from .processes import Processes, device, mixed_precision
 
@@ -28,7 +28,7 @@ SKIPPED = 20
 
 
 class Diverged(ArithmeticError):
-    """A loss or a gradient is not finite; the weights are still those of the step before, and so is the state on disk."""
+    """A loss or a gradient is not finite; the weights are still those of the step before, the state on disk an earlier one."""
 
 
 class Resumable(Protocol):
@@ -71,6 +71,7 @@ class Loop:
         self.average = self._weights(copied=True) if decay else {}
         self._watchers: list[tuple[int, Callable[[Loop], object]]] = []
         self._round, self._skipped, self.clock = 0, 0, time.time()
+        self.saved: int | None = None  # steps of the state on disk
         self.figures: dict[str, list[float]] = {}
         self.last: dict[str, float] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,24 +134,27 @@ class Loop:
             elif self.done == self.steps:  # these figures stay, for a run that goes on with more steps
                 self._say()
             self._drawn = self._draws()
+        if self.done % self.every == 0:
+            self.save()
         for every, watcher in self._watchers:
             if self.done % every == 0:
                 with torch.random.fork_rng([self.processes.device] if self.processes.device.type == "cuda" else []):
                     watcher(self)
-        if self.done % self.every == 0:
-            self.save()
 
     def _check(self, loss: bool, gradient: bool) -> None:
-        """Refuse a step that would spoil the weights: they stay as they are, and so they are written."""
+        """Refuse a step that would spoil the weights. What is on disk stays, from which a lower rate goes another way."""
         self._skipped = 0 if gradient else self._skipped + 1
         if loss and (gradient or (self.processes.scaled and self._skipped < SKIPPED)):
             return
-        self.save()
-        raise Diverged(
-            f"Training {self.name}: {'the gradient' if loss else 'the loss'} of step {self.done + 1} is not finite. "
-            f"{self.path} holds the weights as they were before it, after {self.done} steps. Give a lower rate "
-            f"than {self.rate:g}, or bfloat16 in place of float16, and start it again: it goes on from there."
-        )
+        remedy = f"a lower rate than {self.rate:g}, or bfloat16 in place of float16"
+        if self.saved is None:
+            remedy = f"Nothing was written yet: begin anew with {remedy}."
+        elif self.saved < self.done:
+            remedy = f"Start it again with {remedy}: it goes on from {self.path}, which was written after {self.saved} steps."
+        else:  # the same weights, data and noise would come again
+            remedy = f"The weights in {self.path} are those that led to it: remove that file, and begin anew with {remedy}."
+        what = "the gradient" if loss else "the loss"
+        raise Diverged(f"Training {self.name}: {what} of step {self.done + 1} is not finite. {remedy}")
 
     def _say(self) -> None:
         means = {key: round(sum(values) / len(values), 5) for key, values in self.figures.items()}
@@ -203,13 +207,19 @@ class Loop:
             **({"ranks": draws} if len(draws) > 1 else {}),
         }
         if self.processes.rank == 0:
-            part = self.path.with_suffix(".part")
-            with open(part, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
+            self._write(state)
+        self.saved = self.done
         self.processes.wait()
+
+    def _write(self, state: dict) -> None:
+        try:
+            with whole(self.path) as part, part.open("wb") as file:
+                torch.save(state, file)
+        except (OSError, RuntimeError) as problem:  # torch says of a full disk that it is an error at run time
+            raise OSError(
+                f"Training {self.name}: its state after {self.done} steps cannot be written to {self.path}: "
+                f"{(str(problem).splitlines() or [type(problem).__name__])[0]}. Make room there, or name another folder."
+            ) from problem
 
     def _resume(self) -> None:
         cut = self.processes.shards > 1  # then it is large, and only a part of it is for this process
@@ -230,7 +240,7 @@ class Loop:
                 "Choose as before, or train into another folder."
             ) from problem
         own = ranks[self.processes.rank]
-        self.done = state["done"]
+        self.done = self.saved = state["done"]
         self.generator.set_state(own["generator"].cpu())
         torch.set_rng_state(own["torch"].cpu())
         if "cuda" in own and self.processes.device.type == "cuda":

@@ -160,7 +160,7 @@ def killed(folder):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are of POSIX")
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     apart.call(__name__, "killed", tmp_path / "killed")
-    assert (tmp_path / "killed" / "line.part").read_bytes() == b"half"
+    assert (tmp_path / "killed" / "line.pt.part").read_bytes() == b"half"
     assert torch.load(tmp_path / "killed" / "line.pt", weights_only=True)["done"] == 2
     whole, resumed = line(tmp_path / "whole", accumulate=3), line(tmp_path / "killed", accumulate=3)
     assert same(weights(whole), weights(resumed)) and whole.figures == resumed.figures
@@ -263,7 +263,7 @@ def test_what_is_not_finite_ends_training_with_the_weights_before_it(tmp_path, o
     torch.manual_seed(0)
     net = Gated()
     loop = training.Loop(tmp_path, "line", {"net": net}, 0.1, 9, 5, every=100, processes=Processes(on=CPU))
-    with pytest.raises(training.Diverged, match=rf"line: the {of} of step 5 is not finite.* after 4 steps"):
+    with pytest.raises(training.Diverged, match=rf"line: the {of} of step 5 is not finite. Nothing was written yet"):
         for step in loop:
             value = net(torch.ones(1, 3)).square().sum()
             good = [weight.clone() for weight in net.state_dict().values()]
@@ -271,8 +271,52 @@ def test_what_is_not_finite_ends_training_with_the_weights_before_it(tmp_path, o
                 value = value * torch.nan if of == "loss" else value + (value - value.detach()).abs().sqrt()
             loop.learn(value, {})
     assert same(list(net.state_dict().values()), good)
-    state = torch.load(tmp_path / "line.pt", weights_only=True)
-    assert state["done"] == 4 and same(list(state["nets"]["net"].values()), good)
+
+
+def steep(folder, rate, steps, every=2):
+    """Go down a slope on which a large step leads out of all numbers."""
+    torch.manual_seed(0)
+    net = Gated()
+    loop = training.Loop(folder, "steep", {"net": net}, rate, steps, 5, every, processes=Processes(on=CPU), warm_up=0)
+    for _ in loop:
+        loop.learn((50 * net(torch.rand(4, 3, generator=loop.generator)).square()).exp().mean(), {})
+    return loop
+
+
+def test_after_too_high_a_rate_a_lower_one_goes_on_from_what_was_written_before(tmp_path):
+    with pytest.raises(training.Diverged, match="of step 2 is not finite. Nothing was written yet: begin anew with a lower rate"):
+        steep(tmp_path, 9.0, 9)
+    steep(tmp_path, 1e-3, 2)
+    with pytest.raises(training.Diverged, match=r"of step 4 is not finite. Start it again .* from .*steep.pt, .* after 2 steps"):
+        steep(tmp_path, 9.0, 9, every=100)
+    assert torch.load(tmp_path / "steep.pt", weights_only=True)["done"] == 2
+    with pytest.raises(training.Diverged, match="steep.pt are those that led to it: remove that file, and begin anew"):
+        steep(tmp_path / "each", 9.0, 9, every=1)
+    assert steep(tmp_path, 1e-3, 9).done == 9
+
+
+def test_a_watcher_that_fails_loses_nothing_of_its_step(tmp_path):
+    def watch(loop):
+        loop.watch(2, lambda loop: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        line(tmp_path, before=watch)
+    assert torch.load(tmp_path / "line.pt", weights_only=True)["done"] == 2
+
+
+@pytest.mark.parametrize("problem", (OSError(28, "No space left on device"), RuntimeError("write failed\n\nat ...")))
+def test_a_state_that_cannot_be_written_is_said_and_leaves_the_one_before(tmp_path, monkeypatch, problem):
+    line(tmp_path, steps=2)
+
+    def full(state, file):
+        file.write(b"half")
+        raise problem
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"its state after 4 steps cannot be written to .*line.pt: .*\. Make room there"):
+        line(tmp_path, steps=6)
+    assert [path.name for path in tmp_path.iterdir()] == ["line.pt"]
+    assert torch.load(tmp_path / "line.pt", weights_only=True)["done"] == 2
 
 
 def test_the_state_of_another_training_is_refused(tmp_path):
