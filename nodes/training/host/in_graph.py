@@ -74,8 +74,12 @@ def own(model):
             "be trained into the LoRA or be lost. Connect it straight to Load Checkpoint."
         )
     if "force_deepcopy" not in inspect.signature(model.clone).parameters:  # ComfyUI 0.16.3
+        comfy.model_management.unload_all_models()  # a sampler put LoRAs into the weights that all clones share
         copied = model.clone()
-        copied.model = copy.deepcopy(model.model)
+        config = model.model.model_config  # it has an answer for every name, also for those that copying asks for
+        own_config = object.__new__(type(config))
+        vars(own_config).update(copy.deepcopy(vars(config)))
+        copied.model = copy.deepcopy(model.model, {id(config): own_config})
         return copied
     try:
         return model.clone(disable_dynamic=True, force_deepcopy=True)
