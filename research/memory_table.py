@@ -39,9 +39,10 @@ def rows() -> Iterator[tuple[str, counting.Estimate, int]]:
                 yield name, found, most if method == LORA else 0
 
 
-def kept_in(method: str) -> torch.dtype:
-    """Precision of the model's weights: those that are trained need all of theirs."""
-    return torch.float32 if method == FULL else torch.bfloat16
+def kept_in(method: str, mixed: bool = True) -> torch.dtype:
+    """Precision of the model's weights: those that are trained need all of theirs, and so do all where the forward pass is not in
+    mixed precision."""
+    return torch.float32 if method == FULL or not mixed else torch.bfloat16
 
 
 def show() -> None:

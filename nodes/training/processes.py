@@ -92,10 +92,11 @@ class Processes:
     """One process. accumulate: rounds of a step. on: the device, by default the GPU where there is one.
 
     ``rank`` of ``ranks`` is this process's number. ``scaled``: losses are scaled so that float16 can hold their gradients.
-    ``shards``: in how many of them weights, gradients and the optimiser's averages are cut.
+    ``shards``: in how many of them weights, gradients and the optimiser's averages are cut. ``mixed``: whether the forward pass
+    is in half precision, whatever the weights are in.
     """
 
-    rank, ranks, scaled, shards = 0, 1, False, 1
+    rank, ranks, scaled, shards, mixed = 0, 1, False, 1, True
 
     def __init__(self, accumulate: int = 1, on: torch.device | None = None):
         if accumulate < 1:
@@ -172,6 +173,7 @@ class Accelerated(Processes):
         super().__init__(accelerator.gradient_accumulation_steps, accelerator.device)
         self.accelerator = accelerator
         self.rank, self.ranks, self.scaled = accelerator.process_index, accelerator.num_processes, accelerator.scaler is not None
+        self.mixed = accelerator.mixed_precision != "no"
         kind = accelerator.distributed_type.value
         if kind not in self.KINDS:
             raise ValueError(_unknown(kind))

@@ -153,10 +153,11 @@ def test_what_shards_cannot_be_of_is_refused_with_the_remedy(said, chosen, refus
         monkeypatch.setenv(name, value)
     processes = Sharded(
         SimpleNamespace(
-            gradient_accumulation_steps=1, device=torch.device("cpu"), process_index=0, num_processes=2,
+            gradient_accumulation_steps=1, device=torch.device("cpu"), process_index=0, num_processes=2, mixed_precision="no",
             scaler=said.get("scaled"), distributed_type=SimpleNamespace(value="FSDP"),
         )
     )  # fmt: skip
+    assert not processes.mixed and Processes().mixed
     with pytest.raises(ValueError, match=f"^Training: accelerate's configuration says .*{refused}"):
         processes.check(Settings(**{"method": FULL, **chosen}))
 

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ...joint import settings as joint
 from ...joint import trained
 from .. import memory
+from ..processes import Processes
 from ..settings import Settings
 from .base import LATENT, NAME, Base
 from .network import Network
@@ -44,12 +45,12 @@ def _norm(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def estimate(
-    config: Mapping[str, Any], settings: Settings, dtype: torch.dtype, factor: int = FACTOR, shards: int = 1
+    config: Mapping[str, Any], settings: Settings, dtype: torch.dtype, factor: int = FACTOR, shards: int = 1, mixed: bool = True
 ) -> memory.Estimate:
     """Of a UNet with the host's ``config``, whose weights are kept in ``dtype``. factor: pixels of a latent's side. shards: what
-    one of so many processes takes, see `processes.Sharded`.
+    one of so many processes takes, see `processes.Sharded`. mixed: see `processes.Processes`.
 
-    A step is the one that is trained, with its gradient, of the largest sets that are met. Nothing of the model is needed, and
+    A step is the one that is trained, with its gradient, of the largest batch that is met. Nothing of the model is needed, and
     nothing of its size is held.
     """
     channels = config["in_channels"]
@@ -61,7 +62,7 @@ def estimate(
         base = Base(SimpleNamespace(model=described), None, None, Path("model"), channels, order, trained.EPS)
         network = Network(base, settings)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            found = _counted(config, network, unet, factor)
+            found = _counted(config, network, unet, factor, mixed)
     return found.shared(shards, _at_a_time(network)) if shards > 1 else found
 
 
@@ -71,7 +72,7 @@ def _at_a_time(network: Network) -> int:
     return 2 * (unet - sum(blocks) + 2 * max(blocks))
 
 
-def _counted(config: Mapping[str, Any], network: Network, unet: torch.nn.Module, factor: int) -> memory.Estimate:
+def _counted(config: Mapping[str, Any], network: Network, unet: torch.nn.Module, factor: int, mixed: bool) -> memory.Estimate:
     """Of a network without numbers, in the mode that gives its tensors shapes alone."""
     settings = network.settings
     _stand_in((unet, network))
@@ -84,7 +85,7 @@ def _counted(config: Mapping[str, Any], network: Network, unet: torch.nn.Module,
     sets, schedule, generator = batch(config, settings, factor), torch.linspace(0.99, 0.01, 1000), torch.Generator()
 
     def forward() -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
             return step(network, sets, schedule, generator).loss
 
     return memory.Estimate(sum(weights.values()), states, memory.counted(forward, parameters, "cpu"))
@@ -106,9 +107,9 @@ def _stand_in(parts: tuple[torch.nn.Module, ...]) -> None:
 
 
 def batch(config: Mapping[str, Any], settings: Settings, factor: int = FACTOR) -> Sets:
-    """A batch of zeros, of the largest sets that are met."""
-    pictures = max(settings.set_sizes)
-    rows, side = settings.sets(pictures) * pictures, settings.side // factor
+    """A batch of zeros, the largest that is met: of most pictures, which are not always in the largest sets."""
+    rows, pictures = max((settings.sets(size) * size, size) for size in settings.set_sizes)
+    side = settings.side // factor
     width = config["context_dim"]
     wide = (width[0] if isinstance(width, (list, tuple)) else width) or 768
     extra = config.get("adm_in_channels")
@@ -118,14 +119,29 @@ def batch(config: Mapping[str, Any], settings: Settings, factor: int = FACTOR) -
     )
 
 
-def check_before(base: Base, settings: Settings, device: torch.device, shards: int = 1) -> None:
-    """As `check`, of training a ``base``. One of fewer than SMALL weights is let through:
-    to count would take longer than a step. shards: as in `estimate`."""
+def check_before(base: Base, settings: Settings, processes: Processes) -> memory.Estimate | None:
+    """As `check`, of training a ``base``; returns what was counted. One of fewer than SMALL weights is let through with None:
+    to count would take longer than a step.
+    """
     config, weights = base.patcher.model.model_config.unet_config, list(base.unet.parameters())
     if sum(weight.numel() for weight in weights) < SMALL:
-        return
-    found = estimate(config, settings, weights[0].dtype, base.vae.spacial_compression_encode(), shards)
+        return None
+    factor, device = base.vae.spacial_compression_encode(), processes.device
+    found = estimate(config, settings, weights[0].dtype, factor, processes.shards, processes.mixed)
     check(found, device, found.weights if device.type == "cpu" else 0)
+    return found
+
+
+def make_room(found: memory.Estimate | None, network: Network, device: torch.device, first: bool) -> None:
+    """Let the host unload what a step has no room beside, such as the text encoder and the VAE that its batch was encoded with.
+
+    found: by `check_before`. first: of the steps of this process, before which there are no averages.
+    """
+    if found is None or device.type == "cpu":
+        return
+    gradients = sum(weight.nbytes for weight in network.parameters() if weight.requires_grad)
+    needed = found.activations + (found.trained if first else gradients)
+    comfy.model_management.free_memory(memory.BESIDE * needed, device)
 
 
 def check(found: memory.Estimate, device: torch.device, loaded: int = 0) -> None:

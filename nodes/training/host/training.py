@@ -50,7 +50,7 @@ def train(
     processes = processes or running.launched()
     processes.check(settings)
     with _training():
-        memory.check_before(base, settings, processes.device, processes.shards)
+        found = memory.check_before(base, settings, processes)
         network = Network(base, settings)
         encoder = Encoder(base, settings, Cache(cache) if cache else None)
         batches = Batches(source, encoder, settings, processes.seed(settings.seed))
@@ -64,7 +64,7 @@ def train(
             loop.watch(every, partial(watcher, network))
         interrupted = None
         try:
-            _rounds(loop, network, batches, stop)
+            _rounds(loop, network, batches, stop, partial(memory.make_room, found, network, processes.device))
         except (comfy.model_management.InterruptProcessingException, KeyboardInterrupt) as problem:  # any layer may raise it
             if processes.ranks > 1:  # others do not stand where this one does
                 raise
@@ -81,13 +81,15 @@ def train(
     return network
 
 
-def _rounds(loop: Loop, network: Network, batches: Batches, stop: Callable[[], bool]) -> None:
-    schedule = network.base.schedule
+def _rounds(loop: Loop, network: Network, batches: Batches, stop: Callable[[], bool], make_room: Callable[[bool], None]) -> None:
+    schedule, begun = network.base.schedule, loop.done
     for _ in loop:
         if stop():
             loop.save()
             return
-        outcome = step(network, next(batches), schedule, loop.generator, loop.processes.autocast)
+        sets = next(batches)
+        make_room(loop.done == begun)
+        outcome = step(network, sets, schedule, loop.generator, loop.processes.autocast)
         missing = outcome.missing > 0
         figures = {"loss": outcome.loss.item()}
         if network.settings.references and missing.any():
