@@ -25,11 +25,12 @@ from same_subject.dev.setup.caching import cache_folder
 from same_subject.dev.setup.comfyui import Host
 from same_subject.dev.setup.errors import SetupError, plain_errors
 from same_subject.dev.setup.finding import find
-from same_subject.dev.setup.processes import CHILD, bytecode_elsewhere, continue_inside, end, inside, wait_for
+from same_subject.dev.setup.processes import CHILD, PATIENCE, bytecode_elsewhere, continue_inside, end, inside, wait_for
 from same_subject.dev.setup.tools import data_tools, label_tools, ray_tools, test_tools, train_tools
 
 __all__ = [
     "CHILD",
+    "PATIENCE",
     "Host",
     "SetupError",
     "bytecode_elsewhere",
@@ -49,16 +50,19 @@ __all__ = [
 ]
 
 
-def enter(comfyui: Path | None, script: str, arguments: Sequence[str], *tools: Callable[[Host], Path | None]) -> Host:
+def enter(
+    comfyui: Path | None, script: str, arguments: Sequence[str], *tools: Callable[[Host], Path | None], patience: float = PATIENCE
+) -> Host:
     """The `Host` whose Python this process is. Elsewhere `script` runs again inside one, and this process ends as that does.
 
-    tools: folders of packages that it needs there beside the host's own, such as `label_tools`.
+    tools: folders of packages that it needs there beside the host's own, such as `label_tools`. patience: seconds in
+    which it may end by itself once it is told to stop.
     """
     host = inside()
     if host is None:
         with plain_errors():
             host = find(comfyui)
-            raise SystemExit(continue_inside(host, script, arguments, *(folder(host) for folder in tools)))
+            raise SystemExit(continue_inside(host, script, arguments, *(folder(host) for folder in tools), patience=patience))
     return host
 
 

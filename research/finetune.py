@@ -19,7 +19,6 @@ if not __package__:
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -29,21 +28,32 @@ from same_subject.nodes.training.settings import LAYERS, LORA, METHODS
 from same_subject.research.data import parquet
 
 SUBJECTS = 40
+PATIENCE = 600.0
+"""Seconds after Ctrl+C in which a run may write its state, which is large where all weights are trained."""
+NOT_OF_DEMO = ("checkpoint", "data", "side", "largest_set", "accumulate", "cache", "tensorboard", "sheets")
+"""Options that --demo has no use for."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     alone = options.demo or options.estimate or options.measure
     if not alone and not (options.checkpoint and options.data and options.output):
-        _parser().error("needs --checkpoint, --data and --output, or --demo, --estimate or --measure alone")
+        parser.error("needs --checkpoint, --data and --output, or --demo, --estimate or --measure alone")
+    if options.demo and (idle := [name for name in NOT_OF_DEMO if getattr(options, name) != parser.get_default(name)]):
+        parser.error(f"--demo does without --{idle[0].replace('_', '-')}: it trains on drawn toys, its own way")
     tools = [hosts.train_tools] if options.accelerate or options.tensorboard else []
     if parquet(options.data or ()):
         tools.append(hosts.data_tools)
-    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, *tools).root)
+    pack.enter_host(hosts.enter(options.comfyui, __file__, arguments, *tools, patience=PATIENCE).root)
     try:
         if options.accelerate and "ACCELERATE_MIXED_PRECISION" not in os.environ:
-            return _launch(options, arguments)
+            from same_subject.nodes.training import processes
+            from same_subject.research import launching
+
+            processes.check_configuration(options.accelerate, options.method, options.optimiser)
+            return launching.launch(options.accelerate, __file__, arguments, PATIENCE)
         from same_subject.research import finetuning
 
         if options.estimate or options.measure:
@@ -51,18 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         return finetuning.demo(options) if options.demo else finetuning.run(options)
     except KeyboardInterrupt:  # the process that started this one says so
         return 130
-    except (ValueError, ImportError, ArithmeticError) as problem:
+    except (ValueError, ImportError, ArithmeticError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 1
-
-
-def _launch(options, arguments: list[str]) -> int:
-    """Run this command in accelerate's processes, which have the variable in their environment."""
-    from same_subject.nodes.training import processes
-
-    processes.check_configuration(options.accelerate, options.method, options.optimiser)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(options.accelerate)]
-    return subprocess.call([*command, __file__, *arguments])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accelerate", type=Path, metavar="CONFIG", help="start it in accelerate's processes, as its file says")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="a log of all figures, for TensorBoard")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="sample sheets: a set of the data, painted anew")
-    parser.add_argument("--sheet-every", type=int, default=200, help="steps between two of them (%(default)s)")
+    parser.add_argument("--sheet-every", type=int, default=200, help="steps between two of them, 0 for none (%(default)s)")
     parser.add_argument("--estimate", action="store_true", help="print what a step would take of a GPU, and train nothing")
     parser.add_argument("--measure", choices=("sd15", "sdxl"), help="train a step at full size, with random weights, and time it")
     parser.add_argument("--folder", type=Path, default=pack.ROOT / "runs", help="where the state of runs is kept")

@@ -41,19 +41,19 @@ AFTER = {"after": Setting(), "after, recipe strong": STRONG}
 
 def run(options) -> int:
     """Train from a user's checkpoint on a user's data; 130 where Ctrl+C stopped it."""
+    check_output(options)
     processes = running.launched(options.accumulate)
     settings = settings_of(options)
     processes.check(settings)
     log = logs.tensorboard(options.tensorboard) if options.tensorboard else ignored
     source = Mixture(sources_of(options), options.seed, processes.rank, processes.ranks)
-    on_gpu = processes.device.type == "cuda"
-    dtype = torch.bfloat16 if on_gpu and options.method != FULL else torch.float32
-    base = bases.open_checkpoint(options.checkpoint, dtype)
+    halves = processes.mixed and processes.device.type == "cuda"
+    base = bases.open_checkpoint(options.checkpoint, memory_table.kept_in(options.method, halves))
     progress, stopped, first = logs.Progress(say), False, processes.rank == 0
     if first:
         print(begun(options, settings, processes), flush=True)
     watchers: list[tuple[int, training.Watcher]] = [(1, lambda _, loop: progress(loop))]
-    if options.sheets:
+    if options.sheets and options.sheet_every:
         watchers.append((min(options.sheet_every, settings.steps), sheet_into(options.sheets, base, options, settings)))
     try:
         training.train(
@@ -74,6 +74,22 @@ def run(options) -> int:
 
 def ignored(step: int, line: dict) -> None:
     """No log but what `Progress` prints."""
+
+
+def check_output(options) -> None:
+    """Raises ValueError for an --output that no loader lists, or that is a file of somebody else's; makes its folder."""
+    output = options.output
+    if output.suffix != ".safetensors" or output.is_dir():
+        raise ValueError(
+            f"Training: --output is {output}, but needs to be a file's name that ends in .safetensors, as ComfyUI's loaders list "
+            "them. Give one, such as my_lora.safetensors."
+        )
+    if output.exists() and not state_of(options).is_file():
+        raise ValueError(
+            f"Training: {output} is there, and {options.folder} has no state of a run that wrote it. Give another --output, or "
+            "move that file away."
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def state_of(options) -> Path:

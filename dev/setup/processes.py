@@ -17,7 +17,13 @@ CHILD = "SAME_SUBJECT_CHILD"
 """The variable that tells a command that it runs inside already."""
 
 
-def continue_inside(host: Host, script: str | Path, arguments: Sequence[str], *tools: Path | None) -> int:
+PATIENCE = 20.0
+"""Seconds in which a command may end by itself once it is told to stop."""
+
+
+def continue_inside(
+    host: Host, script: str | Path, arguments: Sequence[str], *tools: Path | None, patience: float = PATIENCE
+) -> int:
     """Run a command again with the host's Python, which finds packages in these folders, too; return its exit code."""
     environment = {**os.environ, **bytecode_elsewhere(host), CHILD: "1", "COMFYUI_PATH": str(host.root)}
     environment.pop("PYTHONHOME", None)
@@ -25,10 +31,10 @@ def continue_inside(host: Host, script: str | Path, arguments: Sequence[str], *t
         environment["PYTHONPATH"] = os.pathsep.join(
             [*map(str, filter(None, tools)), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
-    return wait_for(subprocess.Popen([str(host.python), "-u", str(script), *arguments], env=environment))
+    return wait_for(subprocess.Popen([str(host.python), "-u", str(script), *arguments], env=environment), patience)
 
 
-def wait_for(process: subprocess.Popen, patience: float = 20) -> int:
+def wait_for(process: subprocess.Popen, patience: float = PATIENCE) -> int:
     """The exit code of a child process; if this one is told to stop, the child may first clean up.
 
     On Ctrl-C a terminal tells both. A SIGTERM, or a SIGINT for this process alone, is handed on.

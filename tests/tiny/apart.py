@@ -18,11 +18,18 @@ getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(Path(sys.argv[4]))
 """
 
 
-def call(module: str, function: str, folder: Path) -> None:
-    """``function(folder)`` of the test module that is named; what it prints is shown where it fails."""
+def started(module: str, function: str, folder: Path, **how) -> subprocess.Popen:
+    """``function(folder)`` of the test module that is named, begun."""
     name = "same_subject.tests." + module.partition("tests.")[2]
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(pack.ROOT / "dev" / "pack.py"), name, function, str(folder)],
-        capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [sys.executable, "-c", CODE, str(pack.ROOT / "dev" / "pack.py"), name, function, str(folder)]
+    return subprocess.Popen(command, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **how)
+
+
+def call(module: str, function: str, folder: Path) -> None:
+    """The same, done; what it prints is shown where it fails."""
+    process = started(module, function, folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        printed = "".join(process.communicate(timeout=180))
+    finally:
+        process.kill()
+    assert process.returncode == 0, printed

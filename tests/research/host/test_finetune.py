@@ -14,7 +14,7 @@ from same_subject.nodes.joint import settings as joint
 from same_subject.nodes.joint.host import channels, encoding, tagging
 from same_subject.nodes.joint.host import sets as joint_sets
 from same_subject.nodes.joint.layout import JointSet, Layout, draw_noise, key_of
-from same_subject.research import finetune, finetuning
+from same_subject.research import finetune, finetuning, memory_table
 from same_subject.research.drawn_sets import KINDS
 from same_subject.tests.server import checkpoints
 from same_subject.tests.tiny import sets
@@ -131,3 +131,29 @@ def test_a_run_says_what_it_will_do_and_what_came_of_it(tmp_path):
 def test_the_largest_set_can_be_smaller_than_the_papers():
     assert finetuning.settings_of(options(largest_set=2)).set_sizes == (1, 2)
     assert finetuning.settings_of(options()).set_sizes == (1, 2, 3, 4)
+
+
+def test_an_output_that_no_loader_lists_or_that_is_somebody_elses_is_refused_before_the_start(tmp_path):
+    checkpoint = tmp_path / "base.safetensors"
+    checkpoint.write_bytes(b"of the user")
+    (tmp_path / "loras.safetensors").mkdir()
+    for output, said in (
+        (tmp_path / "my_lora", "needs to be a file's name that ends in .safetensors"),
+        (tmp_path / "loras.safetensors", "needs to be a file's name"),
+        (checkpoint, "is there, and .*runs has no state of a run that wrote it"),
+    ):
+        with pytest.raises(ValueError, match=f"^Training: .*{said}"):
+            finetuning.run(options(checkpoint=checkpoint, data=["sets"], output=output, folder=tmp_path / "runs"))
+    assert checkpoint.read_bytes() == b"of the user" and not (tmp_path / "runs").exists()
+
+
+def test_the_demo_refuses_what_it_would_not_do(capsys):
+    for asked in (("--tensorboard", "logs"), ("--accumulate", "2"), ("--largest-set", "2")):
+        with pytest.raises(SystemExit):
+            finetune.main(["--demo", *asked])
+        assert f"--demo does without {asked[0]}" in capsys.readouterr().err
+
+
+def test_weights_are_halved_where_the_forward_pass_is_mixed_and_they_are_not_trained():
+    kept = {(method, mixed): memory_table.kept_in(method, mixed) for method in ("LoRA", "full") for mixed in (True, False)}
+    assert [each for each, dtype in kept.items() if dtype == torch.bfloat16] == [("LoRA", True)]
