@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..host.whole_files import whole
+from ..data.whole_files import whole
 
 MOST = 20 * 2**30
 """Bytes of a folder, where nobody says otherwise: latents of about 200,000 pictures of 512x512 pixels in single precision."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..host.whole_files import whole
+from ..data.whole_files import whole
 from . import optimisers
 from .processes import Processes, device, mixed_precision
 

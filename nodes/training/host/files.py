@@ -10,7 +10,7 @@ import comfy.utils
 import torch
 from safetensors.torch import save_file
 
-from ...host.whole_files import whole
+from ...data.whole_files import whole
 from ...joint import settings as joint
 from ...joint import trained
 from ...joint.host.trained import FIRST

@@ -1,7 +1,7 @@
 """What is written is there whole, or what was there before is."""
 
 import pytest
-from same_subject.nodes.host.whole_files import whole
+from same_subject.nodes.data.whole_files import whole
 
 
 def test_a_file_appears_when_it_is_written(tmp_path):
