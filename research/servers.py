@@ -7,14 +7,9 @@ refuses graphs that others take is put aside and tried again, ever more rarely, 
 
 from __future__ import annotations
 
-import http.client
-import itertools
-import json
 import os
 import sys
-import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
@@ -23,9 +18,9 @@ from typing import Any
 
 from ..dev import client as clients
 from ..dev.setup.errors import SetupError
+from . import runner as runners
+from .runner import AWAY, DONE, FAILED, REFUSED, SLOW, Graph, Runner
 
-Graph = clients.Graph
-DONE, FAILED, REFUSED, AWAY, SLOW = "done", "failed", "refused", "away", "slow"
 TRIES = 3
 """Times that an item may fail before it is given up, and failures in a row after which a server is put aside."""
 ASIDE, LONGEST_ASIDE = 5.0, 300.0
@@ -53,79 +48,6 @@ class Done:
     server: str = ""
     seconds: float = 0.0
     failure: str = ""
-
-
-class Runner:
-    """Runs items on one server, in a thread here or as an actor of Ray, which gets this class by value."""
-
-    def __init__(self, url: str):
-        self.client = clients.Client(url)
-        self.stopped = threading.Event()
-
-    def __call__(self, name: str, graph: Graph, seconds: float) -> dict[str, Any]:
-        """One item, as ``outcome`` with ``outputs`` and ``files``, or with its ``reason``. seconds: that it may take."""
-        try:
-            return self._run(name, graph, time.monotonic() + seconds)
-        except clients.Refused as problem:
-            return {"outcome": REFUSED, "reason": str(problem)}
-        except clients.NodeFailed as problem:
-            return {"outcome": FAILED, "reason": str(problem)}
-        except (clients.ServerError, OSError, http.client.HTTPException, ValueError) as problem:
-            return {"outcome": AWAY, "reason": str(problem).strip() or type(problem).__name__}
-
-    def _run(self, name: str, graph: Graph, deadline: float) -> dict[str, Any]:
-        number, entry = self._id(name, graph)
-        if entry is None and not self._has(number):
-            self.client.queue(graph, number)
-        wait = 0.05
-        while entry is None:
-            if self.stopped.wait(wait):
-                return {"outcome": AWAY, "reason": "the run ended"}
-            if time.monotonic() > deadline:
-                self.client.post("/queue", {"delete": [number]})
-                self.client.post("/interrupt", {"prompt_id": number})
-                return {"outcome": SLOW, "reason": "it took too long"}
-            wait = min(1.0, wait * 1.3)
-            known = self._has(number)
-            entry = self.client.get(f"/history/{number}").get(number)
-            if entry is None and not known:
-                return {"outcome": AWAY, "reason": "it started anew, without its queue"}
-        if problem := _problem(entry):
-            raise problem
-        outputs = entry["outputs"]
-        files = {node: [self.client.picture(one) for one in named(shown)] for node, shown in outputs.items()}
-        return {"outcome": DONE, "outputs": outputs, "files": {node: each for node, each in files.items() if each}}
-
-    def _id(self, name: str, graph: Graph) -> tuple[str, dict | None]:
-        """What this server knows the item by, and its history if it has done it; an id that failed is not used again."""
-        said = json.dumps([name, graph], sort_keys=True)
-        for attempt in itertools.count():
-            number = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{attempt} {said}"))
-            entry = self.client.get(f"/history/{number}").get(number)
-            if entry is None or not _problem(entry):
-                return number, entry
-        raise AssertionError
-
-    def _has(self, number: str) -> bool:
-        queue = self.client.get("/queue")
-        return any(waiting[1] == number for waiting in (*queue["queue_running"], *queue["queue_pending"]))
-
-
-def _problem(entry: dict) -> clients.ServerError | None:
-    """What a history's entry says went wrong."""
-    status = entry.get("status") or {}
-    for kind, data in status.get("messages") or ():
-        if problem := clients.failure_in(kind, data):
-            return problem
-    return None if status.get("status_str", "success") == "success" else clients.ServerError("it ended without a word")
-
-
-def named(shown: dict) -> Iterator[dict]:
-    """The files that a node's outputs name."""
-    for listed in shown.values():
-        for one in listed if isinstance(listed, list) else ():
-            if isinstance(one, dict) and {"filename", "subfolder", "type"} <= one.keys():
-                yield one
 
 
 class Threads:
@@ -164,7 +86,7 @@ class Actors:
                 f"no Ray cluster lets us in at {address}: {str(problem).splitlines()[0]}. Check the address, and that Ray's "
                 "version and its authentication (RAY_AUTH_MODE) are the same here and there."
             ) from problem
-        for module in (sys.modules[__name__], clients):
+        for module in (runners, clients):
             ray.cloudpickle.register_pickle_by_value(module)
         remote = ray.remote(Runner).options(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")
         self.actors = [remote.remote(url) for url in urls]

@@ -177,9 +177,9 @@ class Plan:
 
     def made(self, done: Any) -> tuple[bytes | None, dict[str, float]]:
         """The shard of a finished collage, None where it made no set, and what is counted of it. Raises ValueError for less."""
-        from same_subject.research import servers
+        from same_subject.research import runner
 
-        listed = [one["filename"] for one in servers.named(done.outputs.get(self.save, {}))]
+        listed = [one["filename"] for one in runner.named(done.outputs.get(self.save, {}))]
         files = [data for name, data in zip(listed, done.files.get(self.save, ()), strict=True) if name.endswith(".tar")]
         try:
             counted = json.loads(done.outputs[self.group]["counted"][0])
