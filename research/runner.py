@@ -12,12 +12,15 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from ..dev import client as clients
 
 Graph = clients.Graph
-DONE, FAILED, REFUSED, AWAY, SLOW = "done", "failed", "refused", "away", "slow"
+DONE, FAILED, REFUSED, AWAY, LOST, SLOW = "done", "failed", "refused", "away", "lost", "slow"
+"""AWAY: the server was not reached, which says nothing of the item. LOST: it was, and then nothing came of the item."""
+UNREACHED = (clients.ServerError, OSError, http.client.HTTPException, ValueError)
 
 
 class Runner:
@@ -28,20 +31,31 @@ class Runner:
         self.stopped = threading.Event()
 
     def __call__(self, name: str, graph: Graph, seconds: float) -> dict[str, Any]:
-        """One item, as ``outcome`` with ``outputs`` and ``files``, or with its ``reason``. seconds: that it may take."""
+        """One item, as ``outcome`` with ``outputs``, ``files`` and whether the server ``had`` it, or with its ``reason``.
+
+        seconds: that it may take.
+        """
+        try:
+            self.client.get("/queue")
+        except UNREACHED as problem:
+            return {"outcome": AWAY, "reason": _said(problem)}
         try:
             return self._run(name, graph, time.monotonic() + seconds)
         except clients.Refused as problem:
             return {"outcome": REFUSED, "reason": str(problem)}
         except clients.NodeFailed as problem:
             return {"outcome": FAILED, "reason": str(problem)}
-        except (clients.ServerError, OSError, http.client.HTTPException, ValueError) as problem:
-            return {"outcome": AWAY, "reason": str(problem).strip() or type(problem).__name__}
+        except (*UNREACHED, LookupError, TypeError, AttributeError) as problem:
+            return {"outcome": LOST, "reason": _said(problem)}
 
     def _run(self, name: str, graph: Graph, deadline: float) -> dict[str, Any]:
-        number, entry = self._id(name, graph)
-        if entry is None and not self._has(number):
+        number, done = self._asked(name, graph)
+        if done:
+            return {**done, "had": True}
+        had = self._has(number)
+        if not had:
             self.client.queue(graph, number)
+        entry = None
         wait = 0.05
         while entry is None:
             if self.stopped.wait(wait):
@@ -54,26 +68,37 @@ class Runner:
             known = self._has(number)
             entry = self.client.get(f"/history/{number}").get(number)
             if entry is None and not known:
-                return {"outcome": AWAY, "reason": "it started anew, without its queue"}
+                return {"outcome": LOST, "reason": "it started anew, without its queue"}
         if problem := _problem(entry):
             raise problem
+        return {**self._fetched(entry), "had": had}
+
+    def _fetched(self, entry: dict) -> dict[str, Any]:
         outputs = entry["outputs"]
         files = {node: [self.client.picture(one) for one in named(shown)] for node, shown in outputs.items()}
         return {"outcome": DONE, "outputs": outputs, "files": {node: each for node, each in files.items() if each}}
 
-    def _id(self, name: str, graph: Graph) -> tuple[str, dict | None]:
-        """What this server knows the item by, and its history if it has done it; an id that failed is not used again."""
+    def _asked(self, name: str, graph: Graph) -> tuple[str, dict[str, Any] | None]:
+        """What this server knows the item by, and what it has of it; an id that failed, or whose files are gone, is not used
+        again."""
         said = json.dumps([name, graph], sort_keys=True)
         for attempt in itertools.count():
             number = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{attempt} {said}"))
             entry = self.client.get(f"/history/{number}").get(number)
-            if entry is None or not _problem(entry):
-                return number, entry
+            if entry is None:
+                return number, None
+            if not _problem(entry):
+                with suppress(clients.ServerError):
+                    return number, self._fetched(entry)
         raise AssertionError
 
     def _has(self, number: str) -> bool:
         queue = self.client.get("/queue")
         return any(waiting[1] == number for waiting in (*queue["queue_running"], *queue["queue_pending"]))
+
+
+def _said(problem: Exception) -> str:
+    return str(problem).strip() or type(problem).__name__
 
 
 def _problem(entry: dict) -> clients.ServerError | None:

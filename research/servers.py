@@ -2,7 +2,8 @@
 
 An item is a name and a graph in API format. Its name and graph make the id that a server knows it by, so that a server that has
 done it, or is at it, is asked for what came out and not to do it again, whoever asked first. A server that is away, too slow, or
-refuses graphs that others take is put aside and tried again, ever more rarely, and its item goes to another one.
+refuses graphs that others take is put aside and tried again, ever more rarely, and its item goes to another one. An item that a
+server had when it ended may be what ended it, so it waits until all others were tried.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from typing import Any
 from ..dev import client as clients
 from ..dev.setup.errors import SetupError
 from . import runner as runners
-from .runner import AWAY, DONE, FAILED, REFUSED, SLOW, Graph, Runner
+from .runner import AWAY, DONE, FAILED, LOST, REFUSED, SLOW, Graph, Runner
 
 TRIES = 3
-"""Times that an item may fail before it is given up, and failures in a row after which a server is put aside."""
+"""Times that an item may fail, be lost or take too long until it is given up, and failures in a row until a server is put
+aside."""
 ASIDE, LONGEST_ASIDE = 5.0, 300.0
 """Seconds that a server is put aside at first; twice as long each further time."""
-LONGEST, TIMES_THE_MEDIAN, QUICKEST = 1800.0, 10, 60.0
-"""Seconds that an item may take: until some are done; as a multiple of what they took; and at least."""
-KNOWN_AFTER = 5
+LONGEST, TIMES_THE_LONGEST, QUICKEST = 1800.0, 10, 60.0
+"""Seconds that an item may take at first: until some are done; as a multiple of what the longest of these took, because those of
+one list differ by much; and at least. Twice as long each further time."""
+KNOWN_AFTER = 20
 """Items after which it is known what one takes."""
 GIVEN_UP = 600.0
-"""Seconds without any server at work after which a run ends."""
+"""Seconds without an item done after which a run ends where all servers are put aside."""
 REPORTED = 20.0
 """Seconds between two lines of a run."""
 
@@ -114,11 +117,13 @@ class Server:
 
 @dataclass
 class Item:
-    """An item with what has become of it so far."""
+    """An item with what has become of it so far. slow: times that it took too long. lost: whether a server lost it."""
 
     name: str
     graph: Graph
     failures: list[str] = field(default_factory=list)
+    slow: int = 0
+    lost: bool = False
     refused: dict[int, str] = field(default_factory=dict)
     tried: set[int] = field(default_factory=set)
     started: float = 0.0
@@ -157,20 +162,28 @@ class Pool:
         back: deque[Item] = deque()
         running: dict[futures.Future, tuple[Server, Item]] = {}
         alive = told = self.started = time.monotonic()
-        more, count = True, 0
+        more, done, given_up = True, 0, 0
         while more or back or running:
             now = time.monotonic()
+            silent = now - alive > self.given_up and all(server.reason for server in self.servers)
+            if silent and not running:
+                raise SetupError(
+                    f"no server has done anything for {self.given_up:.0f} s. {self._asides()} See to them, and start again: it "
+                    "goes on where it was."
+                )
             busy = {server.number for server, _ in running.values()}
             for server in self.servers:
-                if server.number in busy or server.again > now:
+                if silent or server.number in busy or server.again > now:
                     continue
-                item = _next(back, server, self.servers)
+                item = _next(back, server, self.servers, lost=False)
                 if item is None and more:
                     drawn = next(fresh, None)
                     more, item = drawn is not None, Item(*drawn) if drawn else None
+                if item is None and not more:
+                    item = _next(back, server, self.servers, lost=True)
                 if item is not None:
                     item.started = now
-                    running[hands.start(server.number, item.name, item.graph, self._limit())] = server, item
+                    running[hands.start(server.number, item.name, item.graph, self._limit() * 2**item.slow)] = server, item
             finished, _ = futures.wait(running, 0.2, futures.FIRST_COMPLETED)
             if not running:
                 time.sleep(0.05)
@@ -180,24 +193,25 @@ class Pool:
                 if settled is None:
                     back.append(item)
                     continue
-                alive, count = time.monotonic(), count + 1
+                if settled.failure:
+                    given_up += 1
+                else:
+                    alive, done = time.monotonic(), done + 1
                 yield settled
-            if not running and time.monotonic() - alive > self.given_up and all(server.reason for server in self.servers):
-                raise SetupError(
-                    f"no server has done anything for {self.given_up:.0f} s. {self._asides()} See to them, and start again: it "
-                    "goes on where it was."
-                )
             if time.monotonic() - told > REPORTED:
                 told = time.monotonic()
-                self.say(f"{count} done, {60 * count / (told - self.started):.1f} a minute. {self._asides()}".rstrip())
+                pace = 60 * done / (told - self.started)
+                self.say(f"{done} done, {given_up} given up, {pace:.1f} a minute. {self._asides()}".rstrip())
 
     def _settle(self, server: Server, item: Item, result: dict) -> Done | None:
         """What an attempt came to; None where the item must be tried again."""
         seconds, outcome = time.monotonic() - item.started, result["outcome"]
-        item.tried.add(server.number)
+        if outcome != AWAY:
+            item.tried.add(server.number)
         if outcome == DONE:
             server.done, server.in_a_row, server.asides, server.reason = server.done + 1, 0, 0, ""
-            self.taken.append(seconds)
+            if not result["had"]:
+                self.taken.append(seconds)
             return Done(item.name, result["outputs"], result["files"], server.url, seconds)
         reason = result["reason"]
         server.failed, server.in_a_row = server.failed + 1, server.in_a_row + 1
@@ -205,8 +219,9 @@ class Pool:
             item.refused[server.number] = reason
             if len(item.refused) == len(self.servers):
                 raise SetupError(f"no server can run this graph. {server.url}: {reason}")
-        if outcome in (FAILED, SLOW):
+        if outcome in (FAILED, LOST, SLOW):
             item.failures.append(reason)
+            item.slow, item.lost = item.slow + (outcome == SLOW), item.lost or outcome == LOST
         if outcome != FAILED or server.in_a_row >= TRIES:
             self._put_aside(server, reason)
         if len(item.failures) >= TRIES:
@@ -220,10 +235,10 @@ class Pool:
         self.say(f"{server.url} is put aside for {seconds:.0f} s: {server.reason}")
 
     def _limit(self) -> float:
-        """Seconds that the next item may take."""
+        """Seconds that the next item may take the first time."""
         if len(self.taken) < KNOWN_AFTER:
             return self.longest
-        return min(self.longest, max(QUICKEST, TIMES_THE_MEDIAN * sorted(self.taken)[len(self.taken) // 2]))
+        return min(self.longest, max(QUICKEST, TIMES_THE_LONGEST * max(self.taken)))
 
     def _asides(self) -> str:
         said = [f"{server.url}: {server.reason}" for server in self.servers if server.reason]
@@ -240,10 +255,14 @@ class Pool:
         return "\n".join(lines)
 
 
-def _next(back: deque[Item], server: Server, servers: Sequence[Server]) -> Item | None:
-    """The first item given back that this server has not tried, or that every server has which is not put aside."""
-    fresh = (item for item in back if server.number not in item.tried)
-    again = (item for item in back if all(other.number in item.tried or other.reason for other in servers))
+def _next(back: deque[Item], server: Server, servers: Sequence[Server], lost: bool) -> Item | None:
+    """The first item given back that this server has not tried, or that every server has which is not put aside.
+
+    lost: of those that a server lost, or of the others.
+    """
+    some = [item for item in back if item.lost == lost]
+    fresh = (item for item in some if server.number not in item.tried)
+    again = (item for item in some if all(other.number in item.tried or other.reason for other in servers))
     item = next(fresh, None) or next(again, None)
     if item is not None:
         back.remove(item)
@@ -251,9 +270,9 @@ def _next(back: deque[Item], server: Server, servers: Sequence[Server]) -> Item 
 
 
 def _result(one: futures.Future) -> dict:
-    """What a runner said; one that ended without a word, as an actor that was killed, is away."""
+    """What a runner said; one that ended without a word, as an actor that was killed, lost its item."""
     try:
         return one.result()
     except Exception as problem:
         said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        return {"outcome": AWAY, "reason": f"its worker ended: {said}"}
+        return {"outcome": LOST, "reason": f"its worker ended: {said}"}

@@ -7,11 +7,14 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class FakeServer:
-    """``does(graph)`` gives an item's outputs, raises ValueError (a node fails), or returns None (it never ends).
+    """``does(graph)`` gives an item's outputs, raises ValueError (a node fails), returns None (it never ends), or ANEW (the
+    server is started anew by it).
 
     folder: of the files that outputs name; without one a file holds its own name. queued: ids in the order they came. graphs: by
     id. refuses: what is said of every graph, or "".
     """
+
+    ANEW = object()
 
     def __init__(self, does, refuses="", folder=None):
         self.does, self.refuses, self.folder, self.queued, self.graphs = does, refuses, folder, [], {}
@@ -31,6 +34,8 @@ class FakeServer:
                     self.say({"queue_running": [[0, each] for each in outer.running], "queue_pending": []})
                 elif kind == "view":
                     name = parse_qs(address.query)["filename"][0]
+                    if outer.folder and not (outer.folder / name).is_file():
+                        return self.say(b"404: Not Found", 404)
                     self.say((outer.folder / name).read_bytes() if outer.folder else name.encode())
 
             def do_POST(self):
@@ -67,7 +72,9 @@ class FakeServer:
             failed = {"node_id": "1", "node_type": "Sampler", "exception_message": str(problem)}
             self.history[number] = {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", failed]]}}
             return
-        if outputs is None:
+        if outputs is self.ANEW:
+            self.history, self.running = {}, []
+        elif outputs is None:
             self.running.append(number)
         else:
             self.history[number] = {"outputs": outputs, "status": {"status_str": "success", "messages": []}}
