@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import inputs, small_pictures, sockets, weights
+from ..host import inputs, small_pictures, sockets
 from . import asking, grouping, pasting, prompts
 from .host import captioning, instances, saving
 
@@ -239,8 +239,7 @@ class CaptionPictures(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model, **_):
-        folders = [folder for name in _values(model) if (folder := captioning.find(name))]
-        return weights.stamps(*(path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()))
+        return tuple(captioning.stamps(folder) for name in _values(model) if (folder := captioning.find(name)))
 
     @classmethod
     @inputs.checked
@@ -248,6 +247,7 @@ class CaptionPictures(io.ComfyNode):
         rows = _rows("Caption Pictures", pictures)
         folder = captioning.find(model[0])
         if folder is None:
+            captioning.forget()
             if len(prompt) not in (1, len(rows)):
                 raise ValueError(
                     f"Caption Pictures: `prompt` has {len(prompt)} texts for {len(rows)} pictures, but needs 1, or one a "

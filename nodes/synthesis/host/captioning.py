@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ...data import pictures as reading
-from ...host import catalogue, model_files
+from ...host import catalogue, model_files, weights
 
 MOST_TOKENS, BEAMS = 30, 5
 """As in the captioning settings of BLIP-2's authors."""
@@ -21,6 +21,9 @@ ACTIVATIONS = 2 * 2**30
 FOLDER, NODE = "blip2", "Caption Pictures"
 PROMPTS = "none: the prompts"
 """The choice of no model."""
+
+_kept: dict[tuple, Captioner] = {}
+"""The model of the last execution, by its folder and the stamps of its files: a graph is run once a collage."""
 
 
 def register() -> None:
@@ -90,7 +93,23 @@ class Captioner:
         return " ".join(self.processor.batch_decode(tokens, skip_special_tokens=True)[0].split()).rstrip(" .")
 
 
+def stamps(folder: Path) -> tuple:
+    """What changes when a file of a folder does."""
+    return weights.stamps(*(path for path in sorted(folder.iterdir()) if path.is_file()))
+
+
 def captions(folder: Path, pictures: Iterable[torch.Tensor]) -> list[str]:
-    """What each of pictures [H, W, 3] in 0..1 shows, by the BLIP-2 of a folder. Raises ValueError where it is none."""
-    captioner = Captioner(folder)
-    return [captioner(reading.as_picture(picture)) for picture in pictures]
+    """What each of pictures [H, W, 3] in 0..1 shows, by the BLIP-2 of a folder. Raises ValueError where it is none.
+
+    The model is kept until another is asked for, or `forget` is called.
+    """
+    wanted = folder, stamps(folder)
+    if wanted not in _kept:
+        forget()  # before another is read, so that there is memory for one only
+        _kept[wanted] = Captioner(folder)
+    return [_kept[wanted](reading.as_picture(picture)) for picture in pictures]
+
+
+def forget() -> None:
+    """Keep no model."""
+    _kept.clear()
