@@ -148,9 +148,9 @@ class Pool:
         self.taken: deque[float] = deque(maxlen=101)
         self.started = time.monotonic()
 
-    def run(self, items: Iterable[tuple[str, Graph]]) -> Iterator[Done]:
-        """Each item once, as it is done or given up. Items are drawn as servers are free. Raises SetupError where no server can
-        run a graph, or none has been at work for long."""
+    def run(self, items: Iterable[tuple[str, Graph] | None]) -> Iterator[Done]:
+        """Each item once, as it is done or given up. Items are drawn as servers are free; None where the next is still to come.
+        Raises SetupError where no server can run a graph, or none has been at work for long."""
         urls = [server.url for server in self.servers]
         hands = Actors(urls, self.ray) if self.ray else Threads(urls)
         try:
@@ -158,7 +158,7 @@ class Pool:
         finally:
             hands.close()
 
-    def _run(self, fresh: Iterator[tuple[str, Graph]], hands: Threads | Actors) -> Iterator[Done]:
+    def _run(self, fresh: Iterator[tuple[str, Graph] | None], hands: Threads | Actors) -> Iterator[Done]:
         back: deque[Item] = deque()
         running: dict[futures.Future, tuple[Server, Item]] = {}
         alive = told = self.started = time.monotonic()
@@ -177,8 +177,14 @@ class Pool:
                     continue
                 item = _next(back, server, self.servers, lost=False)
                 if item is None and more:
-                    drawn = next(fresh, None)
-                    more, item = drawn is not None, Item(*drawn) if drawn else None
+                    try:
+                        drawn = next(fresh)
+                    except StopIteration:
+                        drawn, more = None, False
+                    if drawn:
+                        item = Item(*drawn)
+                    elif more:
+                        alive = now  # it is not the servers that are waited for
                 if item is None and not more:
                     item = _next(back, server, self.servers, lost=True)
                 if item is not None:

@@ -21,24 +21,25 @@ import copy
 import hashlib
 import json
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent import futures
+from collections import Counter
+from collections.abc import Container, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from same_subject.dev import host as hosts
 from same_subject.dev import pack
 from same_subject.dev.setup.errors import SetupError
+
+if TYPE_CHECKING:
+    from same_subject.research.texts import Texts
 
 GRAPHS = pack.ROOT / "workflows" / "api"
 GRAPH, DEMO = GRAPHS / "Sets of One Subject - SDXL.json", GRAPHS / "Demo - Sets of One Toy.json"
 PROMPTS, GROUP, SAVE = "S3Prompts", "S3Group", "S3Save"
 SEEDS = ("seed", "noise_seed")
 TOYS = ("ball", "star", "box", "heart")
-ASKED = 8
-"""Questions to a language model at a time."""
 PAPER = {"CLIP-I": (0.849, 0.885), "DINO": (0.751, 0.774)}
 """Table 8 of the paper: of its own sets, and of the real pictures of DreamBooth's test set."""
 PAPERS_SETS = 1_600_000
@@ -88,6 +89,7 @@ def synthesize(options: argparse.Namespace) -> str:
     """Draw what is not drawn yet, and return the report."""
     from same_subject.research import servers
     from same_subject.research.set_shards import SetShards
+    from same_subject.research.texts import Texts
 
     plan = Plan.of(options)
     pool = servers.Pool(options.servers, None if options.ray == "none" else options.ray)
@@ -95,16 +97,25 @@ def synthesize(options: argparse.Namespace) -> str:
     failures: Counter[str] = Counter()
     with SetShards(options.output, settings, options.sets_a_shard) as kept:
         before = len(kept.items)
-        for done in pool.run(plan.items(options.collages, kept.items, options.output / "state" / "texts.jsonl")):
-            try:
-                if done.failure:
-                    raise ValueError(done.failure)
-                kept.add(done.name, *plan.made(done))
-            except ValueError as problem:
-                failures[str(problem).splitlines()[0]] += 1
+        file = options.output / "state" / "texts.jsonl"
+        texts = Texts(file, kept.items, failures) if options.language_model else None
+        with closing(plan.items(options.collages, kept.items, texts)) as items:
+            for done in pool.run(items):
+                try:
+                    if done.failure:
+                        raise ValueError(done.failure)
+                    kept.add(done.name, *plan.made(done))
+                except ValueError as problem:
+                    failures[str(problem).splitlines()[0]] += 1
         kept.close()
-        return "\n".join((f"{before} collages were done before, {len(kept.items) - before} now.", "",
+        said = "\n".join((f"{before} collages were done before, {len(kept.items) - before} now.", "",
                           report(kept.counts, failures), "", pool.report()))  # fmt: skip
+    if texts and texts.silence:
+        raise SetupError(
+            f"{said}\n\nsynthesize: {texts.silence} Of the last {texts.unanswered} collages it answered none, and is asked no "
+            "more. See to it, and start again: the command goes on where it was."
+        )
+    return said
 
 
 class Plan:
@@ -139,22 +150,13 @@ class Plan:
         graph = {number: {"class_type": node["class_type"], "inputs": node["inputs"]} for number, node in graph.items()}
         return cls(graph, TOYS if options.demo else listed, options.seed, options.language_model)
 
-    def items(self, count: int, done: dict[str, int], texts: Path) -> Iterator[tuple[str, dict]]:
-        """(name, graph) of the collages from 0 to ``count`` that are not done. texts: where a language model's are kept."""
-        from same_subject.research.labels import journal
+    def items(self, count: int, done: Container[str], texts: Texts | None) -> Iterator[tuple[str, dict] | None]:
+        """(name, graph) of the collages from 0 to ``count`` that are not done; None where the next has no text yet.
 
+        texts: of the language model, where it is asked.
+        """
         left = (self.item(number) for number in range(count) if self.name(number) not in done)
-        if not self.language_model:
-            yield from left
-            return
-        known = {line["name"]: line for line in journal.lines(texts, "synthesize")}
-        for name, graph, line in _ahead(lambda item: (*item, known.get(item[0]) or self._written(*item)), left):
-            if name not in known:
-                with open(texts, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-            own = {"texts": "lists", "description": line["looks"], "scenes": "\n".join(line["scenes"])}
-            graph[self.prompts]["inputs"].update(own)
-            yield name, graph
+        yield from left if texts is None else texts.filled(left, self.prompts)
 
     def item(self, number: int) -> tuple[str, dict]:
         """Name and graph of a collage, without texts of a language model, which are not the same each time."""
@@ -195,31 +197,11 @@ class Plan:
             raise ValueError(f"{done.server} made {sizes.total()} sets, but gave {len(files)} shards")
         return (files[0] if files else None), about
 
-    def _written(self, name: str, graph: dict) -> dict:
-        """Looks and scenes by the language model."""
-        from same_subject.nodes.synthesis import asking
-
-        inputs = graph[self.prompts]["inputs"]
-        try:
-            looks, scenes = asking.texts(inputs["subject"], inputs["instances"], inputs["seed"])
-        except asking.Unanswered as problem:
-            raise SetupError(f"synthesize: {problem}") from problem
-        return {"name": name, "looks": looks, "scenes": list(scenes)}
-
     def _only(self, kind: str) -> str:
         found = [number for number, node in self.graph.items() if node["class_type"] == kind]
         if len(found) != 1:
             raise SetupError(f"synthesize: the graph has {len(found)} nodes {kind}, but needs 1. See workflows/api for one.")
         return found[0]
-
-
-def _ahead(work: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
-    """What ``work`` makes of items, in their order, some at a time before they are asked for, so that no server waits for one."""
-    with futures.ThreadPoolExecutor(ASKED) as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(items, 2 * ASKED))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
 
 
 def report(counts: Counter[str], failures: Counter[str]) -> str:

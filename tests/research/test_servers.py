@@ -115,6 +115,21 @@ def test_a_server_where_all_fails_is_put_aside_and_spoils_no_item(started):
     assert not any(one.failure for one in done.values()) and {one.server for one in done.values()} == {good.url}
 
 
+def test_what_is_still_to_come_keeps_no_server_waiting(started):
+    came = []
+
+    def coming():
+        first, second = items(2)
+        yield first
+        while not came:
+            yield None
+        yield second
+
+    for one in pool(started(), started()).run(coming()):
+        came.append(one.name)
+    assert came == ["item 0", "item 1"]
+
+
 def test_an_item_that_ends_its_servers_is_given_up_and_all_others_are_done(started):
     def ending(graph):
         return FakeServer.ANEW if graph["1"]["text"] == "0" else drawn(graph)

@@ -4,6 +4,7 @@ Two real ones, one of them killed, are in tests/server/test_synthesis.py.
 """
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from same_subject.dev.setup.errors import SetupError
 from same_subject.nodes.data import opening, shards
 from same_subject.nodes.data.examples import PictureSet
-from same_subject.research import synthesize
+from same_subject.research import synthesize, texts
 from same_subject.tests.research.fake_servers import FakeServer
 
 GRAPH = {
@@ -95,9 +96,37 @@ def test_a_language_model_is_asked_once_a_collage_however_often_the_run_is_start
     asked = []
     monkeypatch.setattr(asking, "texts", lambda *of: (asked.append(of), (f"a red {of[0]}", ("here", "there", "up")))[1])
     plan = synthesize.Plan(GRAPH, ("cat",), 0, True)
-    first, again = (list(plan.items(3, {}, tmp_path / "texts.jsonl")) for _ in range(2))
+
+    def items():
+        asks = texts.Texts(tmp_path / "texts.jsonl", {}, Counter())
+        return sorted((one for one in plan.items(3, {}, asks) if one), key=lambda one: one[0])
+
+    first, again = items(), items()
     assert first == again and len(asked) == 3
     assert first[0][1]["1"]["inputs"]["description"] == "a red cat" and first[0][1]["1"]["inputs"]["scenes"] == "here\nthere\nup"
+
+
+def test_a_language_model_that_answers_nothing_costs_what_it_was_asked_for_and_ends_the_run_with_its_report(
+    server, tmp_path, monkeypatch
+):
+    from same_subject.nodes.synthesis import asking
+
+    monkeypatch.setattr(asking, "texts", lambda *of: (f"a red {of[0]}", ("here", "there", "up")))
+    balls = tmp_path / "subjects.txt"
+    balls.write_text("ball")
+    synthesize.synthesize(options(tmp_path, server.url, language_model=True, collages=4, subjects=balls))
+
+    def refused(*_):
+        raise asking.Unanswered("it answered 401.", again=False)
+
+    monkeypatch.setattr(asking, "texts", refused)
+    with pytest.raises(SetupError) as caught:
+        synthesize.synthesize(options(tmp_path, server.url, language_model=True, collages=1000, subjects=balls))
+    said = str(caught.value)
+    assert "4 collages were done before, 0 now" in said and "x it answered 401." in said
+    assert "synthesize: it answered 401. Of the last " in said and "start again" in said
+    sets = list(opening.open_source(tmp_path / "out").sets(0, 0))
+    assert len(sets) == 3 and len(server.queued) == 4
 
 
 def test_collages_that_fail_are_counted_and_tried_again_in_the_next_run(server, tmp_path):

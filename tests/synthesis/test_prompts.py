@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -51,11 +53,12 @@ def model():
             body = json.dumps({"choices": [{"message": {"content": answer}}]}).encode()
             self.send_response(status)
             self.send_header("Location", "http://127.0.0.1:1/")
+            self.send_header("Retry-After", served.after)
             self.end_headers()
             self.wfile.write(body)
 
     served = HTTPServer(("127.0.0.1", 0), Handler)
-    served.asked, served.answers = [], []
+    served.asked, served.answers, served.after = [], [], ""
     threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
     yield served
     served.shutdown()
@@ -94,3 +97,34 @@ def test_too_few_lines_are_refused(model):
     model.answers += [(200, "A red teapot."), (200, "A teapot on a hill")]
     with pytest.raises(asking.Unanswered, match="wrote 1 descriptions and 1 scenes of `teapot`, but 1 and 2 are needed"):
         asking.texts("teapot", 2, 5, known(model))
+
+
+def test_marks_of_lists_are_taken_off_and_numbers_that_mean_something_stay(model):
+    answer = (
+        '1950s diner with a teapot\n2) A teapot\n- 3 teapots\n• "A teapot at sea"\n10. 24-hour diner\n-5 degrees\n3.5 teapots'
+    )
+    model.answers += [(200, "A red teapot."), (200, answer)]
+    assert asking.texts("teapot", 7, 5, known(model))[1] == (
+        "1950s diner with a teapot", "A teapot", "3 teapots", "A teapot at sea", "24-hour diner", "-5 degrees", "3.5 teapots",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "after", "again", "seconds"),
+    [(429, "7", True, 7), (503, "", True, 0), (500, "soon", True, 0), (401, "", False, 0), (302, "", False, 0),
+     (429, "Wed, 21 Oct 2015 07:28:00 GMT", True, 0)],
+)  # fmt: skip
+def test_it_is_said_whether_and_when_another_question_may_be_answered(model, code, after, again, seconds):
+    model.answers.append((code, "no"))
+    model.after = after
+    with pytest.raises(asking.Unanswered, match=f"answered {code}") as caught:
+        asking.texts("teapot", 2, 5, known(model))
+    assert (caught.value.again, caught.value.after) == (again, seconds)
+
+
+def test_a_date_to_ask_again_at_is_understood(model):
+    model.answers.append((429, "no"))
+    model.after = formatdate(time.time() + 100, usegmt=True)
+    with pytest.raises(asking.Unanswered) as caught:
+        asking.texts("teapot", 2, 5, known(model))
+    assert 90 < caught.value.after <= 100
