@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from .pictures import Damaged
 
 MOST_BYTES = 2**28
 """Of a picture's file."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""Names of the folders in a Hugging Face repository's `snapshots`."""
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -40,10 +43,25 @@ def root(source: Path) -> Path:
     return source.parent if source.is_file() else source
 
 
-def check_inside(root: Path, path: Path) -> None:
-    """Raises Damaged where a file is a link that leads out of its source, or to a folder."""
-    if os.path.islink(path) and (path.is_dir() or not path.resolve().is_relative_to(root.resolve())):
+def check_inside(source: Path, path: Path) -> None:
+    """Raises Damaged where a file of a source is a link that leads out of it, or to a folder.
+
+    Let through are a source that is itself a link, which its user named, and links of a Hugging Face snapshot to its blobs.
+    """
+    if path == source or not os.path.islink(path):
+        return
+    target = Path(os.path.realpath(path))
+    if path.is_dir() or not (target.is_relative_to(root(source).resolve()) or _is_blob(path, target)):
         raise Damaged("it is a link to a folder, or out of the source's folder")
+
+
+def _is_blob(link: Path, target: Path) -> bool:
+    """Whether a link is as Hugging Face's cache has it: `<repo>/snapshots/<commit>/…` to `<repo>/blobs/<name>`."""
+    repository, place = target.parent.parent, link.parent.resolve()
+    if target.parent.name != "blobs" or not place.is_relative_to(repository / "snapshots"):
+        return False
+    below = place.relative_to(repository / "snapshots").parts
+    return bool(below and COMMIT.fullmatch(below[0]))
 
 
 def read(path: Path | str, start: int = 0, length: int = -1) -> bytes:

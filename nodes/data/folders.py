@@ -60,7 +60,7 @@ class Folder(Source):
     def text(self, path: Path) -> str:
         """The caption in a file; "", which is counted, where it lies elsewhere or cannot be read."""
         try:
-            files.check_inside(self.root, path)
+            files.check_inside(self.path, path)
             return captions.read(path)
         except (Damaged, OSError) as problem:
             said = problem if isinstance(problem, Damaged) else Damaged(f"it cannot be read: {problem.strerror}")
@@ -69,7 +69,7 @@ class Folder(Source):
 
     def bytes_of(self, path: Path) -> bytes:
         """A file's bytes. Raises Damaged where it lies elsewhere or cannot be read."""
-        files.check_inside(self.root, path)
+        files.check_inside(self.path, path)
         return files.read(path)
 
 
@@ -160,7 +160,7 @@ class Views(Sets):
             path = self.root / CAPTIONS
             if path.is_file():
                 try:
-                    files.check_inside(self.root, path)
+                    files.check_inside(self.path, path)
                     with open(path, encoding="utf-8", errors="replace", newline="") as file:
                         self._table = {row[0]: " ".join(row[1].split()) for row in csv.reader(file) if len(row) > 1}
                 except (csv.Error, OSError, Damaged) as problem:

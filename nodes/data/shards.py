@@ -133,7 +133,7 @@ class Shards(Source):
         listed: list[Entry] = []
         path = self.file(part)
         try:
-            files.check_inside(files.root(self.path), path)
+            files.check_inside(self.path, path)
             for key, found in samples(path):
                 if kind_of_picture(found) or kind_of_picture(found, "1."):
                     listed.append(Entry(f"{part}/{key}", (part, found)))

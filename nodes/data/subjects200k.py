@@ -42,7 +42,7 @@ class Subjects200K(Source):
             self._groups = {}
             for name in files.named(self.path, (SUFFIX,)):
                 try:
-                    files.check_inside(files.root(self.path), self.file(name))
+                    files.check_inside(self.path, self.file(name))
                     self._groups |= {f"{name}#{number}": rows for number, rows in enumerate(self.rows(name), 1)}
                 except Damaged as problem:
                     self.skip(name, problem)

@@ -35,7 +35,7 @@ class Videos(Folder):
 
     def read(self, entry: Entry, draw: random.Random | None = None) -> PictureSet:
         path = self.root / entry.at
-        files.check_inside(self.root, path)
+        files.check_inside(self.path, path)
         count = self.most or FRAMES
         with opened(str(path)) as (container, stream):
             start, length = span(container, stream)

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from pathlib import Path
 
 from PIL import Image
 
@@ -42,6 +43,17 @@ def write(folder, files):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder
+
+
+def snapshot(repository, files):
+    """A commit's folder in a Hugging Face cache, whose files are links to blobs: path -> text or bytes."""
+    folder = repository / "snapshots" / ("0123456789" * 4)
+    write(repository, {f"blobs/{number:064x}": data for number, data in enumerate(files.values())})
+    for number, name in enumerate(files):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(Path(*[".."] * (name.count("/") + 2), "blobs", f"{number:064x}"))
     return folder
 
 

@@ -50,6 +50,14 @@ def test_pairs_are_cut_apart_without_their_margins(tmp_path):
         assert picture.size == (512, 512) and picture.getcolors() == [(512 * 512, colour)]
 
 
+def test_the_data_set_is_read_where_hugging_face_downloads_it(tmp_path):
+    data = write(tmp_path / "made.parquet", [row(pair())]).read_bytes()
+    name = "data/train-00000-of-00001.parquet"
+    folder = given.snapshot(tmp_path / "datasets--Yuanshi--Subjects200K", {name: data})
+    for source in (open_source(folder), open_source(folder / name)):
+        assert len(list(source.sets(0, 0))) == 1 and not source.skipped
+
+
 def test_all_published_sizes_are_known_and_no_other():
     for side, margin in ((512, 8), (1024, 8), (512, 0), (1024, 0)):
         left, _ = subjects200k.halves(subjects200k.decode(pair(side, margin)))
