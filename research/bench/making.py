@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from PIL import Image
 
 from ...dev import client
 from ...dev.setup.errors import SetupError
-from ...dev.setup.unpacking import sha256_of
+from ...nodes.data import pictures
 from .. import servers
 from . import graphs
 from .plan import Case
@@ -36,19 +38,20 @@ def make(
 
     pool, failed = servers.Pool(urls, ray, say), []
     for done in pool.run(items()):
-        pictures = done.files.get(graphs.PICTURE, [])
-        if done.failure or len(pictures) != 1:
-            failed.append(f"{done.name}: {done.failure or f'{len(pictures)} pictures came back in place of one'}")
+        made = done.files.get(graphs.PICTURE, [])
+        if done.failure or len(made) != 1:
+            failed.append(f"{done.name}: {done.failure or f'{len(made)} pictures came back in place of one'}")
             continue
-        save(folder / f"{done.name}.png", pictures[0])
+        save(folder / f"{done.name}.png", made[0])
     say(pool.report())
     return failed
 
 
 def upload(cases: Sequence[Case], urls: Sequence[str], say: Callable[[str], object] = print) -> dict[str, str]:
-    """Give every server the inputs of the cases; returns what they know them by, by their paths here.
+    """Give every server the inputs of the cases, as all readers show them; returns what they know them by, by their paths here.
 
-    Names tell contents, so that servers which two runs share mix nothing up. A server that is away gets nothing.
+    Names tell contents, so that servers which two runs share mix nothing up. A server that is away gets nothing. Raises
+    SetupError for a picture that cannot be used, and where no server is there.
     """
     paths = {
         str(one.pictures[place])
@@ -56,19 +59,33 @@ def upload(cases: Sequence[Case], urls: Sequence[str], say: Callable[[str], obje
         for one, inputs in zip(case.subjects, case.inputs, strict=True)
         for place in inputs
     }
-    names = {path: f"dreambench_{sha256_of(Path(path))[:20]}{Path(path).suffix}" for path in paths}
     reached, away = 0, ""
-    for url in dict.fromkeys(urls):
-        try:
-            for path, name in names.items():
-                client.Client(url).upload(path, name)
-            reached += 1
-        except (client.ServerError, OSError) as problem:
-            away = f"{url}: {problem}"
-            say(f"{away}. It gets no work that needs pictures.")
+    with tempfile.TemporaryDirectory(prefix="same-subject-dreambench-") as folder:
+        shown = {path: _shown(Path(path), Path(folder)) for path in paths}
+        for url in dict.fromkeys(urls):
+            try:
+                for given in shown.values():
+                    client.Client(url).upload(given)
+                reached += 1
+            except (client.ServerError, OSError) as problem:
+                away = f"{url}: {problem}"
+                say(f"{away}. It gets no work that needs pictures.")
     if not reached:
         raise SetupError(f"dreambench: no server takes pictures. {away}. Start one, or leave --servers out for one of its own.")
-    return names
+    return {path: given.name for path, given in shown.items()}
+
+
+def _shown(path: Path, folder: Path) -> Path:
+    """A picture in the folder as it is scored: a server's LoadImage shows what is transparent black, `decode` white."""
+    try:
+        data = path.read_bytes()
+        pictures.decode(data)  # what cannot be scored is said before anything is made
+        suffix, data = pictures.as_shown(data)
+    except (pictures.Damaged, OSError) as problem:
+        raise SetupError(f"dreambench: {path} cannot be used: {problem}. Take it out, or get it again.") from problem
+    given = folder / f"dreambench_{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
+    given.write_bytes(data)
+    return given
 
 
 def save(path: Path, data: bytes) -> None:

@@ -1,9 +1,11 @@
 """The protocol's cases, tables and page, and pictures that are made once and whole; with a server in place of a ComfyUI's."""
 
 import argparse
+import hashlib
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -122,6 +124,31 @@ def test_pictures_are_made_once_and_what_failed_is_said(tmp_path, monkeypatch):
     asked.clear()
     making.make(cases, SETTINGS, out, ["http://one"], say=str)
     assert asked == ["can/1/03-1"]
+
+
+def test_a_model_is_shown_what_its_pictures_are_scored_against(tmp_path, monkeypatch):
+    """A server's LoadImage leaves out alpha, and with it what stands for transparent pixels."""
+    place, sent = folder(tmp_path, can=2) / "can", {}
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(place / "00.png")
+
+    class Client:
+        def __init__(self, url):
+            pass
+
+        def upload(self, path, name=None):
+            sent[name or Path(path).name] = Path(path).read_bytes()
+
+    monkeypatch.setattr(making.client, "Client", Client)
+    cases = plan.cases(plan.read(tmp_path), plan.Wanted(pictures=1, most_prompts=1))
+    names = making.upload(cases, ["http://one"])
+    given = {Path(path).name: sent[name] for path, name in names.items()}
+    with Image.open(io.BytesIO(given["00.png"])) as shown:
+        assert shown.mode == "RGB" and shown.getpixel((3, 3)) == (255, 255, 255)
+    assert given["01.png"] == (place / "01.png").read_bytes()
+    assert all(hashlib.sha256(data).hexdigest()[:20] in name for name, data in sent.items())
+    (place / "01.png").write_bytes(png()[:40])
+    with pytest.raises(SetupError, match="can/01.png cannot be used: .*Take it out"):
+        making.upload(cases, ["http://one"])
 
 
 def test_scores_are_kept_and_a_line_that_was_cut_off_is_made_again(tmp_path):
