@@ -161,8 +161,18 @@ class Views(Sets):
             if path.is_file():
                 try:
                     files.check_inside(self.path, path)
-                    with open(path, encoding="utf-8", errors="replace", newline="") as file:
-                        self._table = {row[0]: " ".join(row[1].split()) for row in csv.reader(file) if len(row) > 1}
-                except (csv.Error, OSError, Damaged) as problem:
+                    self._read_table(path, self._table)
+                except (csv.Error, OSError, UnicodeError, Damaged) as problem:
                     self.skip(CAPTIONS, Damaged(f"its table cannot be read: {problem}"))
         return self._table
+
+    def _read_table(self, path: Path, table: dict[str, str]) -> None:
+        with open(path, "rb") as begun:
+            encoding = captions.encoding(begun.read(2))
+        with open(path, encoding=encoding, errors="surrogateescape", newline="") as file:
+            rows = csv.reader(file)
+            for name, caption, *_ in (row for row in rows if len(row) > 1):
+                try:
+                    table[name] = captions.line(caption)
+                except Damaged as problem:
+                    self.skip(f"{CAPTIONS}, line {rows.line_num}", problem)

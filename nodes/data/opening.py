@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import captions, files, folders, joined, shards, subjects200k, videos
+from .pictures import Damaged
 from .sources import Source
 
 KINDS: dict[str, Callable[..., Source]] = {
@@ -128,7 +129,7 @@ def _split(picture: Path) -> bool:
     """Whether the text beside a picture is one of several captions."""
     try:
         return captions.SPLIT in captions.beside(picture)
-    except OSError:
+    except (Damaged, OSError):
         return False
 
 

@@ -157,7 +157,11 @@ class Shards(Source):
             return self.gathered(entry.name, given, draw)
         given, number = [], 1
         while field := kind_of_picture(found, f"{number}."):
-            caption = text(f"{number}.txt") if f"{number}.txt" in found else ""
+            caption = ""
+            try:
+                caption = text(f"{number}.txt") if f"{number}.txt" in found else ""
+            except Damaged as problem:
+                self.skip(f"{entry.name}.{number}.txt", problem)
             given.append((f"{entry.name}.{field}", caption, lambda at=found[field]: decode(files.read(path, *at))))
             number += 1
         return self.gathered(entry.name, given, draw, self.about(path, found))

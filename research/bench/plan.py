@@ -13,7 +13,7 @@ from pathlib import Path
 from ...dev.setup.errors import SetupError
 from ...dev.setup.unpacking import sha256_of
 from ...nodes.data.captions import beside
-from ...nodes.data.pictures import SUFFIXES
+from ...nodes.data.pictures import SUFFIXES, Damaged
 from . import protocol
 
 SINGLE, PAIRS, FACES = "single", "pairs", "faces"
@@ -83,11 +83,18 @@ def read(folder: Path, people: bool = False) -> list[Subject]:
         if not pictures:
             continue
         word, live = _class(place.name, said.get(place.name), people)
-        captions = tuple(beside(path) or f"a {word}" for path in pictures)
+        captions = tuple(_caption(path) or f"a {word}" for path in pictures)
         subjects.append(Subject(place.name, word, live, pictures, captions))
     if not subjects:
         raise SetupError(f"dreambench: {folder} holds no folder with pictures ({', '.join(SUFFIXES)}). {where}")
     return subjects
+
+
+def _caption(picture: Path) -> str:
+    try:
+        return beside(picture)
+    except (Damaged, OSError) as problem:
+        raise SetupError(f"dreambench: the caption of {picture}: {problem}. Mend it, or take it out.") from problem
 
 
 def _class(name: str, said, people: bool) -> tuple[str, bool]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...dev.setup.errors import SetupError
@@ -67,11 +67,18 @@ def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa
 def _file(path: Path, root: Path, columns: Columns) -> Iterator[Item]:
     suffix, name = path.suffix.lower(), path.relative_to(root).as_posix()
     if suffix in SUFFIXES:
-        yield Item(name, str(path), caption=captions.beside(path))
+        yield _captioned(Item(name, str(path)), lambda: captions.beside(path))
     elif suffix in LISTS:
         yield from _listed(path, columns)
     elif suffix in SHARDS:
         yield from _in_shard(path, name)
+
+
+def _captioned(item: Item, read: Callable[[], str]) -> Item:
+    try:
+        return replace(item, caption=read())
+    except Damaged as problem:
+        return replace(item, problem=str(problem))
 
 
 def _in_shard(path: Path, name: str) -> Iterator[Item]:
@@ -81,11 +88,14 @@ def _in_shard(path: Path, name: str) -> Iterator[Item]:
                 kind = shards.kind_of_picture(fields)
                 if kind is None:
                     continue
-                caption = ""
-                if text := next((fields[field] for field in shards.CAPTIONS if field in fields), None):
-                    file.seek(text[0])
-                    caption = captions.text(file.read(min(text[1], captions.MOST_TEXT)))
-                yield Item(f"{name}/{key}.{kind}", str(path), *fields[kind], caption=caption)
+                item = Item(f"{name}/{key}.{kind}", str(path), *fields[kind])
+                text = next((fields[field] for field in shards.CAPTIONS if field in fields), None)
+                if text is None:
+                    yield item
+                    continue
+                file.seek(text[0])
+                said = file.read(min(text[1], captions.MOST_TEXT))
+                yield _captioned(item, lambda said=said: captions.text(said))
     except (tarfile.TarError, OSError, EOFError) as problem:
         yield Item(f"{name}/*", str(path), problem=f"the shard is damaged from here on: {problem}")
 

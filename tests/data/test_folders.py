@@ -1,9 +1,11 @@
 """Folders of pictures: which pictures are one set, which caption belongs to which, and what is left out."""
 
+import codecs
 import os
 
 import pytest
 from PIL import Image
+from same_subject.nodes.data import captions
 from same_subject.nodes.data.opening import open_source
 from same_subject.tests.data import given
 
@@ -102,6 +104,40 @@ def test_a_caption_is_no_link_out_of_the_folder(tmp_path):
     source = given.write(tmp_path / "source", {"car/1.png": RED})
     os.symlink(tmp_path / "out" / "secret.txt", source / "car" / "1.txt")
     assert shown(open_source(source)) == {"car": ([R], [""])}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("where", ["shoe/000.txt", "shoe/caption.txt", "shoe.txt", "captions.csv"])
+def test_captions_that_windows_tools_save_are_read(tmp_path, encoding, where):
+    text = "shoe,a café\r\nhat,a hat\r\n" if where == "captions.csv" else "a café\r\n"
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    given.write(tmp_path, {"shoe/000.png": RED, where: (mark + text).encode(encoding)})
+    source = open_source(f"{'sets' if where == 'shoe/000.txt' else 'views'}:{tmp_path}")
+    assert shown(source) == {"shoe": ([R], ["a café"])} and not source.skipped
+
+
+@pytest.mark.parametrize("data", ["a café".encode("cp1252"), "a car".encode("utf-16-le"), codecs.BOM_UTF16_LE + b"odd"])
+def test_a_caption_that_cannot_be_read_is_counted_and_its_picture_used(tmp_path, data):
+    source = open_source(given.write(tmp_path, {"car/1.png": RED, "car/1.txt": data, "car/2.png": BLUE, "car/2.txt": "a car"}))
+    assert shown(source) == {"car": ([R, B], ["", "a car"])}
+    [(reason, [name])] = source.skipped.items()
+    assert reason == "its text cannot be read" and name.startswith("car/1.txt: ")
+
+
+def test_a_long_caption_is_read_up_to_its_bound_whatever_letter_stands_there(tmp_path):
+    source = open_source(given.write(tmp_path, {"car/1.png": RED, "car/1.txt": "a" + "é" * captions.MOST_TEXT}))
+    [(_, [caption])] = shown(source).values()
+    assert caption == "a" + "é" * (captions.MOST_TEXT // 2 - 1) and not source.skipped
+
+
+def test_a_line_of_a_table_that_cannot_be_read_is_counted_and_the_others_used(tmp_path):
+    table = "shoe,a café\nhat,a hat\n".encode("cp1252")
+    source = open_source(given.write(tmp_path, {"shoe/0.png": RED, "hat/0.png": BLUE, "captions.csv": table}))
+    assert shown(source) == {"shoe": ([R], [""]), "hat": ([B], ["a hat"])}
+    assert [name[:20] for name in source.skipped["its text cannot be read"]] == ["captions.csv, line 1"]
+    (tmp_path / "captions.csv").write_bytes(codecs.BOM_UTF16_LE + b"odd")
+    source = open_source(tmp_path)
+    assert [one[1] for one in shown(source).values()] == [[""], [""]] and list(source.skipped) == ["its table cannot be read"]
 
 
 def test_so_many_pictures_of_a_set_are_drawn_anew_each_epoch(tmp_path):

@@ -74,6 +74,16 @@ def test_what_stands_before_a_shard_s_damage_is_used_and_the_rest_is_counted(tmp
     ]  # fmt: skip
 
 
+def test_a_caption_that_cannot_be_read_is_counted(tmp_path):
+    odd = "a café".encode("cp1252")
+    members = [("1.1.png", RED), ("1.1.txt", odd), ("1.2.png", BLUE), ("1.2.txt", "a café".encode("utf-16"))]
+    given.shard(tmp_path / "a.tar", [*members, ("2.png", RED), ("2.txt", odd)])
+    source = open_source(tmp_path)
+    assert {one.name: one.captions for one in source.sets(0, 0)} == {"a.tar/1": ("", "a café")}
+    names = [name.partition(":")[0] for name in source.skipped["its text cannot be read"]]
+    assert sorted(names) == ["a.tar/1.1.txt", "a.tar/2"], "of 2 it cannot be told whether it is stacked"
+
+
 def test_a_field_that_another_tool_wrote_is_no_danger(tmp_path):
     given.shard(tmp_path / "a.tar", [("1.1.png", RED), ("1.json", b"[" * 100), ("2.1.png", RED), ("2.json", b"[1]")])
     assert [one.about for one in open_source(tmp_path).sets(0, 0)] == [{}, {}]

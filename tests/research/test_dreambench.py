@@ -77,6 +77,10 @@ def test_folders_of_ones_own_say_their_classes_and_prompts(tmp_path):
     (place / "rex" / "01.txt").write_text("a ball at night")
     (subject,) = plan.read(place)
     assert subject.word == "ball" and subject.captions == ("a ball", "a ball at night")
+    (place / "rex" / "00.txt").write_bytes("a café".encode("cp1252"))
+    with pytest.raises(SetupError, match="the caption of .*00.png: its text cannot be read.*Mend it"):
+        plan.read(place)
+    (place / "rex" / "00.txt").unlink()
     (place / "prompts.txt").write_text("a {} in the snow\n\nmany\n")
     with pytest.raises(SetupError, match="line 2 has not one {} in place of the class"):
         plan.prompts_of(place)

@@ -95,7 +95,7 @@ def find(
         shown, captions = [batch[place] for place in chosen], [caption] * len(chosen)
     else:
         shown = [_open(folder / names[place]) for place in chosen]
-        captions = [_caption(folder / names[place], caption) for place in chosen]
+        captions = [_caption(folder / names[place], caption, notes) for place in chosen]
     lines = [f"{names[place]}: {to_text[place]:.4f}" for place in chosen]
     said = "\n".join((f"{len(chosen)} of {len(names)} pictures, with CLIP-T:", *lines, *notes))
     return Found(gather(shown, [], captions, fit, background), tuple(names[place] for place in chosen), said)
@@ -117,10 +117,14 @@ def _open(path: Path) -> torch.Tensor:
         raise ValueError(f"{NODE}: {path.name} has changed since it was looked at: {problem}. Run it again.") from problem
 
 
-def _caption(picture: Path, otherwise: str) -> str:
+def _caption(picture: Path, otherwise: str, notes: list[str]) -> str:
+    text = picture.with_suffix(".txt")
     try:
-        return texts.read(picture.with_suffix(".txt")) or otherwise
+        return texts.read(text) or otherwise
     except OSError:
+        return otherwise
+    except reading.Damaged as problem:
+        notes.append(f"1 left out as damaged: {text.name}: {problem}. ")
         return otherwise
 
 

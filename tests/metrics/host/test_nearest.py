@@ -96,6 +96,9 @@ def test_a_caption_is_the_text_beside_the_picture(models, folder):
     references = dict(zip(names.splitlines(), found, strict=True))
     assert references["1.png"].caption == "a ball at night" and references["2.png"].caption == "a ball"
     assert nodes.NearestReferences.fingerprint_inputs("toy") != (nodes.NearestReferences.fingerprint_inputs("none"))
+    (folder / "1.txt").write_bytes("a café".encode("cp1252"))
+    found, names, text = find(models, count=8, caption="a ball").args
+    assert {one.caption for one in found} == {"a ball"} and "1 left out as damaged: 1.txt: its text cannot be read" in text
     before = nodes.NearestReferences.fingerprint_inputs("toy")
     (folder / "2.txt").write_text("a star")
     assert nodes.NearestReferences.fingerprint_inputs("toy") != before

@@ -55,6 +55,16 @@ def test_what_stands_in_a_shard_before_its_damage_is_used(folder):
     assert [item.problem != "" for item in sources.items(folder / "c.tar")] == [True]
 
 
+def test_a_caption_that_cannot_be_read_is_damage(folder):
+    odd = "a café".encode("cp1252")
+    (folder / "b.txt").write_bytes(odd)
+    (folder / "below" / "b.caption.txt").write_bytes("a café".encode("utf-16"))
+    given.shard(folder / "b.tar", [("1.txt", odd), ("1.png", RED), ("2.png", RED)])
+    items = {item.key: item for item in sources.items(folder)}
+    assert {key for key, item in items.items() if "its text cannot be read" in item.problem} == {"b.png", "b.tar/1.png"}
+    assert items["below/b.PNG"].caption == "a café" and items["b.tar/2.png"].read() == RED
+
+
 def test_a_parquet_lists_files_beside_it_or_anywhere(folder):
     rows = {
         "file": ["b.png", str(folder / "below/b.PNG"), "not/there.png", "https://x.org/a.png", None],
