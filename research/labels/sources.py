@@ -47,6 +47,8 @@ class Columns:
 def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa: B008
     """Every picture of a folder with all below it, a `.tar` or a `.parquet`, in the order of their names.
 
+    A list beside a shard or folder of its own name, as img2dataset writes it, is passed over where it names no files.
+
     Raises SetupError where the source is none of these, or a list lacks its column.
     """
     if source.is_dir():
@@ -56,7 +58,7 @@ def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa
                 if not name.startswith("."):
                     yield from _file(Path(folder, name), source, columns)
     elif source.is_file() and source.suffix.lower() in (*SUFFIXES, *LISTS, *SHARDS):
-        yield from _file(source, source.parent, columns)
+        yield from _file(source, source, columns)
     else:
         raise SetupError(
             f"label: {source} holds no pictures. Give a folder of pictures or of WebDataset shards (.tar, not compressed), a "
@@ -64,12 +66,12 @@ def items(source: Path, columns: Columns = Columns()) -> Iterator[Item]:  # noqa
         )
 
 
-def _file(path: Path, root: Path, columns: Columns) -> Iterator[Item]:
-    suffix, name = path.suffix.lower(), path.relative_to(root).as_posix()
+def _file(path: Path, source: Path, columns: Columns) -> Iterator[Item]:
+    suffix, name = path.suffix.lower(), path.relative_to(files.root(source)).as_posix()
     if suffix in SUFFIXES:
         yield _captioned(Item(name, str(path)), lambda: captions.beside(path))
     elif suffix in LISTS:
-        yield from _listed(path, columns)
+        yield from _listed(path, name, source, columns)
     elif suffix in SHARDS:
         yield from _in_shard(path, name)
 
@@ -100,7 +102,7 @@ def _in_shard(path: Path, name: str) -> Iterator[Item]:
         yield Item(f"{name}/*", str(path), problem=f"the shard is damaged from here on: {problem}")
 
 
-def _listed(path: Path, columns: Columns) -> Iterator[Item]:
+def _listed(path: Path, name: str, source: Path, columns: Columns) -> Iterator[Item]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as problem:
@@ -112,21 +114,26 @@ def _listed(path: Path, columns: Columns) -> Iterator[Item]:
         with parquet.ParquetFile(path) as table:
             names = table.schema_arrow.names
             if columns.picture not in names:
+                if path != source and (path.with_suffix(SHARDS[0]).is_file() or path.with_suffix("").is_dir()):
+                    return  # img2dataset's list of the shard or folder beside it
                 raise SetupError(
                     f"label: {path.name} has no column `{columns.picture}`, but {', '.join(names) or 'none'}. Name the one that "
                     "holds the pictures' paths with `--picture-column`."
                 )
             wanted = [name for name in (columns.picture, columns.caption) if name in names]
-            for batch in table.iter_batches(batch_size=1024, columns=wanted):
-                for row in batch.to_pylist():
-                    yield _row(row, path, columns)
+            rows = (row for batch in table.iter_batches(batch_size=1024, columns=wanted) for row in batch.to_pylist())
+            for number, row in enumerate(rows, 1):
+                yield _row(row, f"{name}/{number}", path, source, columns)
     except (ArrowException, OSError) as problem:
-        yield Item(f"{path.name}/*", str(path), problem=f"the list is damaged from here on: {problem}")
+        yield Item(f"{name}/*", str(path), problem=f"the list is damaged from here on: {problem}")
 
 
-def _row(row: dict, path: Path, columns: Columns) -> Item:
+def _row(row: dict, name: str, path: Path, source: Path, columns: Columns) -> Item:
+    """name: of the row. The key is the picture's path below the source, whichever list names it."""
     named = row[columns.picture]
     if not isinstance(named, str) or "://" in named:
-        return Item(str(named)[:500], "", problem="the list has no path of a local file here")
+        return Item(f"{name}: {named}"[:500], "", problem="the list has no path of a local file here")
+    picture, root = (Path(os.path.abspath(one)) for one in (path.parent / named, files.root(source)))
+    key = (picture.relative_to(root) if picture.is_relative_to(root) else picture).as_posix()
     caption = row.get(columns.caption)
-    return Item(named, str(path.parent / named), caption=" ".join(caption.split()) if isinstance(caption, str) else "")
+    return Item(key, str(path.parent / named), caption=" ".join(caption.split()) if isinstance(caption, str) else "")

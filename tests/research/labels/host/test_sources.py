@@ -86,6 +86,46 @@ def test_a_parquet_without_the_column_is_refused_with_those_that_it_has(folder):
     assert [item.problem[:19] for item in sources.items(folder / "broken.parquet")] == ["the list is damaged"]
 
 
+def test_pictures_of_several_lists_keep_keys_of_their_own(folder):
+    for place, data in (("a", RED), ("b", BLUE)):
+        (folder / place / "img").mkdir(parents=True)
+        (folder / place / "img" / "1.jpg").write_bytes(data)
+        rows = ["img/1.jpg", str(folder / place / "img" / "1.jpg"), f"../{place}/./img/1.jpg", "https://x.org/a.png", None]
+        parquet.write_table(pyarrow.table({"path": rows, "caption": [place] * 5}), folder / place / "list.parquet")
+        (folder / place / "broken.parquet").write_bytes(b"PAR1 no more")
+    given = [item for item in sources.items(folder) if item.key[:2] in ("a/", "b/")]
+    whole = {(item.key, item.caption): item.read() for item in given if item.caption}
+    assert whole == {("a/img/1.jpg", "a"): RED, ("b/img/1.jpg", "b"): BLUE}
+    wrong = ("broken.parquet/*", "list.parquet/4: https://x.org/a.png", "list.parquet/5: None")
+    assert sorted(item.key for item in given if item.problem) == [f"{place}/{name}" for place in "ab" for name in wrong]
+    parquet.write_table(pyarrow.table({"path": ["../b.png", "1.jpg"]}), folder / "a" / "img" / "list.parquet")
+    keys = [item.key for item in sources.items(folder / "a" / "img" / "list.parquet")]
+    assert keys == [(folder / "a" / "b.png").as_posix(), "1.jpg"]
+
+
+@pytest.mark.parametrize("form", ["webdataset", "files"])
+def test_img2dataset_s_own_lists_are_passed_over(folder, form):
+    """It writes `00000.parquet` with address, caption and key beside `00000.tar`, or beside a folder `00000`."""
+    place = folder / "below" / "laion"
+    (place / "00000").mkdir(parents=True)
+    if form == "webdataset":
+        (place / "00000").rmdir()
+        given.shard(place / "00000.tar", [("000000000.jpg", RED), ("000000000.txt", b"a car"), ("000000000.json", b"{}")])
+    else:
+        (place / "00000" / "000000000.jpg").write_bytes(RED)
+        (place / "00000" / "000000000.txt").write_text("a car")
+    (place / "00000_stats.json").write_text("{}")
+    rows = {"url": ["https://x.org/a.jpg"], "caption": ["a car"], "key": ["000000000"]}
+    parquet.write_table(pyarrow.table(rows), place / "00000.parquet")
+    [(key, caption, data)] = read(folder / "below" / "laion")
+    assert key.endswith("/000000000.jpg") and (caption, data) == ("a car", RED)
+    with pytest.raises(SetupError, match="no column `path`, but url, caption, key"):
+        list(sources.items(place / "00000.parquet"))
+    (place / "00001.parquet").write_bytes((place / "00000.parquet").read_bytes())
+    with pytest.raises(SetupError, match="00001.parquet has no column `path`"):
+        list(sources.items(folder / "below"))
+
+
 def test_a_list_needs_no_captions(folder):
     parquet.write_table(pyarrow.table({"path": ["b.png"]}), folder / "list.parquet")
     assert read(folder / "list.parquet") == [("b.png", "", RED)]
