@@ -25,6 +25,10 @@ MOST_BYTES = 2**30
 """A larger file is no picture that is read."""
 
 
+class Unread(pictures.Damaged):
+    """A file that could not be read this time: it says nothing of the picture, and is tried again the next time."""
+
+
 @dataclass(frozen=True)
 class Index:
     """What a folder holds: names of pictures in order, their embeddings [B, D], and why others were left out, by name."""
@@ -45,13 +49,14 @@ def index(folder: Path, encoder: Encoder) -> Index:
     skipped = {name: why for name, (stamp, why) in damaged.items() if stamps.get(name) == stamp}
     fresh = [name for name in stamps if name not in same and name not in skipped]
     opened: list[str] = []
+    unread: dict[str, str] = {}
 
     def readable() -> Iterator[Image.Image]:
         for name in fresh:
             try:
                 picture = open_picture(folder / name)
             except pictures.Damaged as problem:
-                skipped[name] = str(problem)
+                (unread if isinstance(problem, Unread) else skipped)[name] = str(problem)
                 continue
             opened.append(name)
             yield picture
@@ -63,7 +68,7 @@ def index(folder: Path, encoder: Encoder) -> Index:
     embeddings = torch.stack([rows[name] for name in names]) if names else torch.zeros(0, 1)
     if fresh or len(same) < len(known) or len(skipped) < len(damaged):
         _write(place, {name: stamps[name] for name in names}, embeddings, {n: (stamps[n], why) for n, why in skipped.items()})
-    return Index(names, embeddings, dict(sorted(skipped.items())), len(fresh))
+    return Index(names, embeddings, dict(sorted((skipped | unread).items())), len(fresh))
 
 
 def files(folder: Path) -> list[Path]:
@@ -73,13 +78,14 @@ def files(folder: Path) -> list[Path]:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """A picture file, RGB and upright. Raises `pictures.Damaged`."""
+    """A picture file, RGB and upright. Raises `pictures.Damaged`; `Unread` where it is the reading that failed."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise pictures.Damaged(f"it has {path.stat().st_size} bytes, but at most {MOST_BYTES} are read")
-        return pictures.decode(path.read_bytes())
+        data = path.read_bytes()
     except OSError as problem:
-        raise pictures.Damaged(f"it cannot be read: {problem.strerror}") from problem
+        raise Unread(f"it cannot be read: {problem.strerror}") from problem
+    return pictures.decode(data)
 
 
 def kept_in(folder: Path, encoder: Encoder) -> Path:
@@ -99,7 +105,7 @@ def _read(place: Path) -> tuple[dict[str, list[int]], torch.Tensor, dict[str, tu
     try:
         with safe_open(place, "pt") as file:
             said, vectors = json.loads(file.metadata()["index"]), file.get_tensor("embeddings")
-        known, damaged = said["pictures"], {name: (stamp, str(why)) for name, (stamp, why) in said["damaged"].items()}
+        known, damaged = said["pictures"], {name: (stamp, str(why)) for name, (stamp, why) in said.get("refused", {}).items()}
         if len(known) != len(vectors) or not vectors.isfinite().all():
             raise ValueError("it does not fit")
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -110,5 +116,5 @@ def _read(place: Path) -> tuple[dict[str, list[int]], torch.Tensor, dict[str, tu
 def _write(place: Path, known: dict, embeddings: torch.Tensor, damaged: dict) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f"{place.stem}.{uuid.uuid4().hex[:8]}.part")
-    save_file({"embeddings": embeddings.contiguous()}, part, {"index": json.dumps({"pictures": known, "damaged": damaged})})
+    save_file({"embeddings": embeddings.contiguous()}, part, {"index": json.dumps({"pictures": known, "refused": damaged})})
     os.replace(part, place)

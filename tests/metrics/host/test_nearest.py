@@ -90,6 +90,26 @@ def test_damaged_pictures_are_left_out_and_named_and_not_read_again(models, fold
     assert index.index(folder, models.clip).read == 0
 
 
+def test_a_picture_that_could_not_be_read_once_is_tried_again(models, folder, monkeypatch):
+    (folder / "6.png").write_bytes(b"no picture")
+    real = index.Path.read_bytes
+
+    def away(path):
+        if path.name == "4.png":
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index.Path, "read_bytes", away)
+        for read in (8, 1):  # the damaged one is known by then
+            first = index.index(folder, models.clip)
+            assert first.read == read and len(first.names) == 6
+            assert first.skipped["4.png"] == "it cannot be read: Input/output error" and "6.png" in first.skipped
+    again = index.index(folder, models.clip)
+    assert again.read == 1 and "4.png" in again.names and list(again.skipped) == ["6.png"]
+    assert index.index(folder, models.clip).read == 0
+
+
 def test_a_caption_is_the_text_beside_the_picture(models, folder):
     (folder / "1.txt").write_text("a ball\nat night\n")
     found, names, _ = find(models, count=8, caption="a ball").args
