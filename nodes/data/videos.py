@@ -94,8 +94,11 @@ def frames(container: Any, stream: Any, times: list[float]) -> Iterator[Image.Im
 
 
 def upright(frame: Any, aspect: Any) -> Image.Image:
-    """A frame as a picture, turned as its file says, its pixels made square."""
+    """A frame as a picture, turned as its file says, its pixels made square. Raises Damaged where it would be too large."""
+    width = max(1, round(frame.width * float(aspect or 1)))
+    if width * frame.height > MOST_PIXELS:
+        raise Damaged(f"its frames have more than {MOST_PIXELS} pixels: {width} x {frame.height}")
     picture = frame.to_image()
-    if aspect and aspect != 1:
-        picture = picture.resize((max(1, round(picture.width * float(aspect))), picture.height), Image.Resampling.BICUBIC)
+    if width != picture.width:
+        picture = picture.resize((width, picture.height), Image.Resampling.BICUBIC)
     return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture

@@ -63,6 +63,18 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path):
     assert {picture.size for picture in one.pictures} == {(128, 48)}
 
 
+def test_pixels_that_would_make_a_huge_picture_are_refused(tmp_path):
+    clip(tmp_path / "good.mp4")
+    data = bytearray(clip(tmp_path / "a.mp4", aspect="2/1").read_bytes())
+    start = data.index(b"pasp") + 4
+    data[start : start + 8] = (30_000).to_bytes(4, "big") + (1).to_bytes(4, "big")
+    (tmp_path / "a.mp4").write_bytes(data)
+    source = open_source(tmp_path)
+    assert [one.name for one in source.sets(0, 0)] == ["good.mp4"]
+    [(reason, names)] = source.skipped.items()
+    assert reason == f"its frames have more than {videos.MOST_PIXELS} pixels" and names[0].startswith("a.mp4: 19")
+
+
 def test_a_video_of_a_turned_phone_is_upright(tmp_path):
     data = bytearray(clip(tmp_path / "a.mp4").read_bytes())
     start = data.index(b"tkhd") + 4 + 40  # its matrix, behind the times, the numbers and layers of version 0
