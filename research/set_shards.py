@@ -2,13 +2,15 @@
 
 Beside the shards stands, in ``state/``: a line for each finished item (`items.jsonl`), the sets of those that are in no shard yet
 (`open/<name>.sets`, so that nobody who reads the shards reads them twice), and a line for each shard with the items that it holds
-(`shards.jsonl`). An item's file is there before its line; a shard is there before its line; and only then its items' files go.
-Killed between any two of these, the next run does an item again under its name, or writes the same shard again under the same
-one.
+(`shards.jsonl`). An item's file is on disk before its line, a shard before its line, and only then its items' files go. Killed
+between any two of these, the next run does an item again under its name, or writes the same shard again under the same one. A
+line whose item's file cannot be read is taken out, so that the item is done again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import tarfile
@@ -16,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..dev.setup.errors import SetupError
 from ..nodes.data import shards
 from .labels import journal
 
@@ -28,8 +29,9 @@ OPEN = ".sets"
 class SetShards:
     """One run's hold on a folder of shards. size: sets a shard. settings: what decides about sets, as JSON keeps it.
 
-    items: how many sets each finished item gave, by name. counts: what was counted of all of them. Raises SetupError where
-    another run is at work there, or the folder was begun with other settings.
+    items: how many sets each finished item gave, by name. counts: what was counted of all of them. lost: how many items were done
+    before whose files are gone or damaged. Raises SetupError where another run is at work there, or the folder was begun with
+    other settings.
     """
 
     def __init__(self, folder: Path, settings: dict, size: int):
@@ -42,18 +44,21 @@ class SetShards:
             self.closed = list(journal.lines(self.state / "shards.jsonl", "synthesize"))
             self.items: dict[str, int] = {}
             self.counts: Counter[str] = Counter()
-            for line in journal.lines(self.state / "items.jsonl", "synthesize"):
-                self._count(line)
             held = {name for line in self.closed for name in line["items"]}
-            for path in self.open_folder.iterdir():
-                if path.stem in held or path.suffix == shards.PART:
-                    path.unlink()
+            lost: set[str] = set()
+            for line in journal.lines(self.state / "items.jsonl", "synthesize"):
+                if line["name"] in held or self._is_whole(line):
+                    self._count(line)
+                else:
+                    lost.add(line["name"])
+            self.lost = len(lost)
+            if lost:
+                self._forget(lost)
             self.open = [name for name, sets in self.items.items() if sets and name not in held]
-            if lost := [name for name in self.open if not self._file(name).is_file()]:
-                raise SetupError(
-                    f"synthesize: {self._file(lost[0])} is gone, but {self.state / 'items.jsonl'} names it. Put it back, or give "
-                    "another --output."
-                )
+            still = {self._file(name) for name in self.open}
+            for path in self.open_folder.iterdir():
+                if path not in still:
+                    path.unlink()
         except BaseException:
             self.lock.close()
             raise
@@ -72,7 +77,10 @@ class SetShards:
         sets = 0
         if data is not None:
             part = self._file(name).with_suffix(shards.PART)
-            part.write_bytes(data)
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 sets = sum(1 for _ in self._members(part, name))
             except (tarfile.TarError, OSError, EOFError) as problem:
@@ -82,6 +90,7 @@ class SetShards:
                     part.unlink()
             if sets:
                 os.replace(part, self._file(name))
+                _sync_names(self.open_folder)
         line = {"name": name, "sets": sets, "about": about}
         journal.append(self.state / "items.jsonl", line)
         self._count(line)
@@ -96,6 +105,7 @@ class SetShards:
             return
         name = f"sets-{len(self.closed):06d}{shards.SUFFIX}"
         shards.write_samples(self.folder / name, self._samples())
+        _sync_names(self.folder)
         self.closed.append({"shard": name, "items": self.open})
         journal.append(self.state / "shards.jsonl", self.closed[-1])
         for one in self.open:
@@ -122,5 +132,34 @@ class SetShards:
                     fields[field] = file.read(length)
                 yield key, fields
 
+    def _is_whole(self, line: dict) -> bool:
+        """Whether an item's file holds the sets that its line says."""
+        try:
+            return not line["sets"] or sum(1 for _ in shards.samples(self._file(line["name"]))) == line["sets"]
+        except (tarfile.TarError, OSError, EOFError):
+            return False
+
+    def _forget(self, names: set[str]) -> None:
+        """Take items' lines out."""
+        path = self.state / "items.jsonl"
+        part = path.with_name(path.name + shards.PART)
+        with open(part, "wb") as file:
+            for line in journal.lines(path, "synthesize"):
+                if line["name"] not in names:
+                    file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+
     def _file(self, name: str) -> Path:
         return self.open_folder / f"{name}{OPEN}"
+
+
+def _sync_names(folder: Path) -> None:
+    """Have the names of a folder's files on disk, where the system can (Windows and some network disks cannot)."""
+    with contextlib.suppress(OSError, AttributeError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

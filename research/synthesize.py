@@ -97,6 +97,8 @@ def synthesize(options: argparse.Namespace) -> str:
     failures: Counter[str] = Counter()
     with SetShards(options.output, settings, options.sets_a_shard) as kept:
         before = len(kept.items)
+        if kept.lost:
+            print(f"{kept.lost} collages are done again, for their files are gone or damaged.", flush=True)
         file = options.output / "state" / "texts.jsonl"
         texts = Texts(file, kept.items, failures) if options.language_model else None
         with closing(plan.items(options.collages, kept.items, texts)) as items:

@@ -1,5 +1,8 @@
 """Shards of sets that many servers made: written whole, nothing lost and nothing twice, wherever a run is killed."""
 
+import os
+import sys
+
 import pytest
 from PIL import Image
 from same_subject.dev.setup.errors import SetupError
@@ -92,6 +95,52 @@ def test_a_run_killed_anywhere_goes_on_without_losing_or_doubling(given, tmp_pat
         kept.close()
     assert sorted(keys(folder)) == [f"{one}-0" for one in items], "each once"
     assert kept.counts["items"] == 6 == len(kept.items)
+
+
+@pytest.mark.parametrize("damage", [b"", None, "cut", "zeros"])
+def test_an_item_whose_file_a_power_cut_took_is_done_again(given, tmp_path, damage):
+    folder = tmp_path / "out"
+    with SetShards(folder, SETTINGS, 2) as kept:
+        for name in ("item0", "item1", "item2"):
+            kept.add(name, given(name), {"instances": 1})
+        kept.add("empty", None, {"instances": 1})
+        file = kept.open_folder / "item2.sets"
+    data = file.read_bytes()
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes({"cut": data[:700], "zeros": bytes(len(data))}.get(damage, b""))
+    for done in (3, 4):  # opened and left again, and then gone on with
+        with SetShards(folder, SETTINGS, 2) as kept:
+            assert set(kept.items) == {"item0", "item1", "empty"} and kept.counts == {"items": 3, "sets": 2, "instances": 3}
+            assert kept.lost == (done == 3) and not list(kept.open_folder.iterdir())
+            if done == 4:
+                kept.add("item2", given("item2"), {"instances": 1})
+                kept.close()
+    assert keys(folder) == ["item0-0", "item1-0", "item2-0"]
+    with SetShards(folder, SETTINGS, 2) as again:
+        assert again.counts == {"items": 4, "sets": 3, "instances": 4} and not again.lost and not again.open
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files of handles are told by Linux")
+def test_an_item_is_on_disk_before_its_line(given, tmp_path, monkeypatch):
+    folder, data, steps = tmp_path / "out", given("item0"), []
+    with SetShards(folder, SETTINGS, 2) as kept:
+        fsync, replace, append = set_shards.os.fsync, set_shards.os.replace, set_shards.journal.append
+
+        def synced(handle):
+            place = os.readlink(f"/proc/self/fd/{handle}")
+            steps.append(f"sync {os.path.basename(place)}")
+            fsync(handle)
+
+        monkeypatch.setattr(set_shards.os, "fsync", synced)
+        monkeypatch.setattr(set_shards.os, "replace", lambda *names: (steps.append("rename"), replace(*names)))
+        monkeypatch.setattr(set_shards.journal, "append", lambda *line: (steps.append("line"), append(*line)))
+        kept.add("item0", data, {})
+        assert steps == ["sync item0.part", "rename", "sync open", "line", "sync items.jsonl"]
+        steps.clear()
+        kept.close()
+    assert steps == ["sync sets-000000.tar.part", "rename", "sync out", "line", "sync shards.jsonl"]
 
 
 def test_what_is_damaged_or_of_another_item_is_refused_and_nothing_kept(given, tmp_path):
