@@ -248,7 +248,8 @@ def judge_of(options: argparse.Namespace, host: hosts.Host):
     folder = options.scores or host.root / "models" / "scores"
     if options.protocol == plan.FACES:
         return judging.of_faces(folder, options.faces, options.detector)
-    return judging.of_subjects(folder, options.detector, options.segmenter, options.compare == "inputs")
+    several = options.protocol == plan.PAIRS
+    return judging.of_subjects(folder, options.detector, options.segmenter, options.compare == "inputs", several)
 
 
 def of_real(judge, cases: list, file: Path) -> dict[str, dict]:

@@ -48,8 +48,8 @@ def networks(folder: Path) -> tuple[encoders.ScoreModels, list[str]]:
     return encoders.ScoreModels(found.get(files.CLIP), found.get(files.DINO)), notes
 
 
-def of_subjects(folder: Path, detector: Path | None, segmenter: Path | None, inputs_only: bool) -> Scoring:
-    """CLIP-T, CLIP-I and DINO, with a detector MCLIP-I and MDINO, too."""
+def of_subjects(folder: Path, detector: Path | None, segmenter: Path | None, inputs_only: bool, several: bool = False) -> Scoring:
+    """CLIP-T, CLIP-I and DINO, with a detector MCLIP-I and MDINO, too. several: cases have more than one subject."""
     models, notes = networks(folder)
     if models.clip is None and models.dino is None:
         return Scoring(notes)
@@ -57,7 +57,7 @@ def of_subjects(folder: Path, detector: Path | None, segmenter: Path | None, inp
     if cut is None:
         notes.append("MCLIP-I and MDINO need --detector and --segmenter, which find subjects and cut them out.")
     judge = Judge(models, cut, inputs_only)
-    used = [stamp for path in (detector, segmenter) if path for stamp in _stamps(path)]
+    used = [stamp for path in (detector, segmenter) if path for stamp in _stamps(path)] + ["an instance each"] * several
     return Scoring(
         notes, judge.id([str(stamp) for stamp in used]), lambda case, picture: asdict(judge(case, picture)),
         lambda subject: asdict(judge.of_real(subject)),

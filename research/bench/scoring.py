@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from pathlib import Path
 
 import torch
@@ -25,6 +26,8 @@ from .plan import Case, Subject
 WHITE = "white"
 """What stands in place of backgrounds in MCLIP-I and MDINO."""
 RULE = choosing.Rule(missing=choosing.EMPTY)
+MOST_SHARED = 0.5
+"""Masks that share more of the smaller one are of one instance, as a head's is of its dog."""
 DEMO = ".safetensors"
 """What a file of the demo's tools ends with."""
 
@@ -43,13 +46,24 @@ class Cutter:
         except (ValueError, RuntimeError, OSError) as problem:
             raise SetupError(f"dreambench: {problem}") from problem
 
-    def __call__(self, picture: torch.Tensor, word: str) -> torch.Tensor | None:
-        """Where the ``word``'s best instance is on a picture [H, W, 3]: a mask [H, W]; None where there is none."""
+    def __call__(self, picture: torch.Tensor, word: str, count: int = 1) -> list[torch.Tensor]:
+        """Where the ``word``'s best ``count`` instances are on a picture [H, W, 3]: masks [H, W]; fewer where there are fewer."""
         found = finding.find(self.detector, picture[None], phrases.split(word)[:1], RULE, detection.Thresholds())
-        if found.chosen[0][0] is None:
-            return None
-        [masks] = self.segmenter.masks(found.pictures, found.chosen)
-        return masks[0] if masks[0].any() else None
+        boxes = found.found[0][0] if count > 1 else tuple(filter(None, found.chosen[0]))
+        if not boxes:
+            return []
+        [masks] = self.segmenter.masks(found.pictures, (boxes,))
+        return distinct(masks)[:count]
+
+
+def distinct(masks: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Those of masks [H, W], the surest first, that are not empty and of an instance of their own."""
+    kept: list[torch.Tensor] = []
+    for mask in masks:
+        inside = mask > 0
+        if inside.any() and all((inside & (one > 0)).sum() <= MOST_SHARED * min(inside.sum(), (one > 0).sum()) for one in kept):
+            kept.append(mask)
+    return kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +93,7 @@ class Judge:
     def __call__(self, case: Case, picture: torch.Tensor) -> Scores:
         """The scores of a picture [H, W, 3] of a case: with two subjects the mean of both, as Subject-Diffusion's table 2."""
         whole = self._whole([picture])
-        each = [self._of(one, inputs, picture, whole) for one, inputs in zip(case.subjects, case.inputs, strict=True)]
+        each = self._each(case, picture, whole)
         mean = asdict(similarity.mean(each))
         if self.cut and any(one.mdino is None and one.mclip_i is None for one in each):
             mean["mclip_i"] = mean["mdino"] = None  # a picture with one of two subjects says nothing of both
@@ -99,11 +113,30 @@ class Judge:
     def _real(self, subject: Subject) -> Seen:
         if subject.name not in self.real:
             shown = [opened(path) for path in subject.pictures]
-            self.real[subject.name] = self._see(shown, subject.word, self._whole(shown))
+            cut = [self.cut(picture, subject.word) if self.cut else [] for picture in shown]
+            self.real[subject.name] = self._see(shown, [masks[0] if masks else None for masks in cut], self._whole(shown))
         return self.real[subject.name]
 
-    def _of(self, subject: Subject, inputs: Sequence[int], picture: torch.Tensor, whole: dict[str, torch.Tensor]) -> Scores:
-        real, made = self._real(subject), self._see([picture], subject.word, whole)
+    def _each(self, case: Case, picture: torch.Tensor, whole: dict[str, torch.Tensor]) -> list[Scores]:
+        """The scores of a case's subjects. Those of one class have an instance each, shared out so that they are most alike in
+        all; none has one where there are fewer."""
+        subjects = list(zip(case.subjects, case.inputs, strict=True))
+        each = [self._of(*one, Seen(whole, {}, ())) for one in subjects]
+        for word in dict.fromkeys(one.word for one in case.subjects):
+            places = [place for place, one in enumerate(case.subjects) if one.word == word]
+            masks = self.cut(picture, word, len(places)) if self.cut else []
+            if len(masks) < len(places):
+                continue
+            seen = [self._see([picture], [mask], whole) for mask in masks]
+            alike = [[self._of(*subjects[place], one) for one in seen] for place in places]
+            orders = [[row[one] for row, one in zip(alike, order, strict=True)] for order in permutations(range(len(seen)))]
+            for place, scores in zip(places, max(orders, key=_total), strict=True):
+                each[place] = scores
+        return each
+
+    def _of(self, subject: Subject, inputs: Sequence[int], made: Seen) -> Scores:
+        """The scores of a picture that shows a subject."""
+        real = self._real(subject)
         wanted = list(inputs) if self.inputs_only else list(range(len(subject.pictures)))
         found = {}
         for name, title, masked in (("clip", "clip_i", "mclip_i"), ("dino", "dino", "mdino")):
@@ -115,15 +148,21 @@ class Judge:
                 found[masked] = float(similarity.pairwise(made.masked[name], real.masked[name][rows]))
         return Scores(**found)
 
-    def _see(self, pictures: list[torch.Tensor], word: str, whole: dict[str, torch.Tensor]) -> Seen:
-        masks = [self.cut(picture, word) if self.cut else None for picture in pictures]
-        rows = tuple(place for place, mask in enumerate(masks) if mask is not None)
-        alone = [scoring.on_colour(pictures[place], masks[place], BACKGROUNDS[WHITE]) for place in rows]
+    def _see(
+        self, pictures: Sequence[torch.Tensor], masks: Sequence[torch.Tensor | None], whole: dict[str, torch.Tensor]
+    ) -> Seen:
+        cut = {place: mask for place, mask in enumerate(masks) if mask is not None}
+        rows = tuple(cut)
+        alone = [scoring.on_colour(pictures[place], mask, BACKGROUNDS[WHITE]) for place, mask in cut.items()]
         masked = {name: one.pictures(alone, len(alone)) for name, one in self.encoders.items()} if rows else {}
         return Seen(whole, masked, rows)
 
     def _whole(self, pictures: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: one.pictures(map(reading.as_picture, pictures), len(pictures)) for name, one in self.encoders.items()}
+
+
+def _total(every: Iterable[Scores]) -> float:
+    return sum(value for one in every for value in (one.mclip_i, one.mdino) if value is not None)
 
 
 class FaceJudge:
