@@ -43,7 +43,8 @@ def wait_for(process: subprocess.Popen, patience: float = PATIENCE) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        for stop in (lambda: None, process.terminate, process.kill):
+        told = (lambda: None) if _in_front() else lambda: process.send_signal(signal.SIGINT)
+        for stop in (told, process.terminate, process.kill):
             stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=patience)
@@ -51,6 +52,14 @@ def wait_for(process: subprocess.Popen, patience: float = PATIENCE) -> int:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _in_front() -> bool:
+    """Whether a terminal tells this process and its children of Ctrl-C."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except (OSError, AttributeError):  # there is none; on Windows nobody can ask, and a console tells all
+        return os.name == "nt"
 
 
 def end(process: subprocess.Popen, patience: float = 10) -> None:
