@@ -106,6 +106,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 def label(source: Path, output: Path, settings: dict, options: argparse.Namespace, comfyui: str) -> str:
     """Label what is not done yet of a source, and return the report."""
+    from same_subject.nodes.data.whole_files import whole
     from same_subject.research.labels import journal, running, sources
 
     columns = sources.Columns(options.picture_column, options.caption_column)
@@ -135,9 +136,8 @@ def label(source: Path, output: Path, settings: dict, options: argparse.Namespac
         if not kept.done:
             raise SetupError(f"label: {source} holds no pictures (.jpg, .png, .webp), shards (.tar) or lists (.parquet).")
         said = [f"{before} pictures were done before, {len(kept.done) - before} now" + f", {twice} named twice" * bool(twice), ""]
-        part = output / "statistics.json.part"
-        part.write_text(json.dumps(kept.statistics.as_dict(), indent=1), encoding="utf-8")
-        os.replace(part, output / "statistics.json")
+        with whole(output / "statistics.json") as part:
+            part.write_text(json.dumps(kept.statistics.as_dict(), indent=1), encoding="utf-8")
         return "\n".join((*said, kept.statistics.text()))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ...dev.setup.unpacking import sha256_of
+from ...nodes.data.whole_files import whole
 from ...nodes.demo.host import tools as demo_tools
 from ...nodes.joint import guidance
 from .. import export, finder, held_out, measure, world
@@ -90,10 +91,8 @@ class Measurer:
             scorers = [self._scorer(number, views, row.reshaped) for number in range(first, min(first + BATCH, subjects))]
             pictures = self._sampler(row.arm).pictures([one.case for one in scorers], setting, HELD_OUT + first)
             found += [scorer(picture[None]) for scorer, picture in zip(scorers, pictures, strict=True)]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = kept.with_suffix(".part")
-            part.write_text(json.dumps(found))
-            part.replace(kept)
+            with whole(kept) as part:
+                part.write_text(json.dumps(found))
         return found[:subjects]
 
     def _key(self, row: Row, setting: Setting, views: int) -> str:

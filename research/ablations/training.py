@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from ...nodes.data.whole_files import whole
 from ...nodes.demo import config as demo_config
 from ...nodes.demo import stored
 from ...nodes.demo.host import model as demo_model
@@ -202,7 +203,5 @@ def write(path: Path, name: str, steps: int, trained: Mapping[str, dict]) -> Non
     words = train_denoiser.tokens_of(train_denoiser.all_captions()).unique()
     state[stored.WORDS] = state[stored.WORDS][words]
     state[stored.WORDS + stored.ROWS] = words.int()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({key: value.cpu().contiguous() for key, value in state.items()}, part, metadata)
-    part.replace(path)
+    with whole(path) as part:
+        save_file({key: value.cpu().contiguous() for key, value in state.items()}, part, metadata)

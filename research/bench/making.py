@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from ...dev import client
 from ...dev.setup.errors import SetupError
 from ...nodes.data import pictures
+from ...nodes.data.whole_files import whole
 from .. import servers
 from . import graphs
 from .plan import Case
@@ -95,7 +95,5 @@ def save(path: Path, data: bytes) -> None:
             picture.load()
     except OSError as problem:
         raise SetupError(f"dreambench: a server sent no picture for {path.name}: {problem}. See its log.") from problem
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_bytes(data)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from ...nodes.data.whole_files import whole
 from ...nodes.metrics.similarity import NAMES, TITLES
 from .plan import Case
 
@@ -30,9 +31,8 @@ def write(path: Path, title: str, report: str, cases: Sequence[Case], made: Path
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
         f"<h1>{html.escape(title)}</h1><pre>{html.escape(report)}</pre>{''.join(parts)}</html>\n"
     )
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _section(name: str, group: Sequence[Case], here: Path, made: Path, scores: Mapping[str, Mapping]) -> str:

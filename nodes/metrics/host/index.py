@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ...data import pictures
+from ...data.whole_files import whole
 from .encoders import Encoder
 
 KEPT = ("same_subject", "scores")
@@ -114,7 +114,6 @@ def _read(place: Path) -> tuple[dict[str, list[int]], torch.Tensor, dict[str, tu
 
 
 def _write(place: Path, known: dict, embeddings: torch.Tensor, damaged: dict) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f"{place.stem}.{uuid.uuid4().hex[:8]}.part")
-    save_file({"embeddings": embeddings.contiguous()}, part, {"index": json.dumps({"pictures": known, "refused": damaged})})
-    os.replace(part, place)
+    said = {"index": json.dumps({"pictures": known, "refused": damaged})}
+    with whole(place, f".{uuid.uuid4().hex[:8]}") as part:
+        save_file({"embeddings": embeddings.contiguous()}, part, said)
