@@ -98,8 +98,8 @@ class Places:
         self._sum: torch.Tensor | None = None
 
     def add(self, heat: torch.Tensor) -> None:
-        """A step's attention to the words, [S * M, K + 1, h, w]. Every step counts the same."""
-        heat = heat.cpu()
+        """A step's attention to the words, [S * M, K + 1, h, w], NaN in pictures it says nothing of. Every step counts alike."""
+        heat = heat.nan_to_num().cpu()
         self._sum = heat if self._sum is None else self._sum + heat
 
     def where(self, size: tuple[int, int]) -> torch.Tensor:

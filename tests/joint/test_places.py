@@ -116,5 +116,14 @@ def test_a_step_that_errs_does_not_move_a_subject():
     assert torch.equal(run.where(SIZE)[0, 0], left) and torch.equal(run.where(SIZE)[2, 0], right)
 
 
+def test_a_step_that_says_nothing_of_a_picture_leaves_it_as_it_was():
+    left, right = blobs()
+    run = places.Places(WORDS, None, 1)
+    first, second = heat(left, right), heat(right, left)
+    run.add(torch.stack((first, second)))
+    run.add(torch.stack((first, second * torch.nan)))
+    assert torch.equal(run.where(SIZE)[0], torch.stack((left, right)))
+
+
 def test_words_of_some_pictures_are_those_pictures():
     assert WORDS.of_pictures([1]) == Words(WORDS.subjects, WORDS.positions[1:], (8,))

@@ -66,12 +66,13 @@ class SetCall:
 
     layouts: of each chunk, its rows; without references where these are left out. views: of each chunk, what its rows see.
     levels: where attention is coupled, empty outside the coupling's part of the schedule. terms: of each chunk, which of the
-    conditionings it is that the step asked for. padding: of the texts. waiting: layers that were entered and have not been
-    coupled yet. sharing: what is shown of the references where not all of it. masses: of each layer, how much generated rows
-    attend to references, [S * M, h, w], where that is asked for. pages: of each chunk, where its references are kept: a call
-    of references alone, which has no pictures to generate, writes them, others read them. strengths: of levels, by how much
-    references' strengths are multiplied there. words: of each chunk, those that its pictures' places are found by.
-    heats: of each layer, how much these are attended to. take: records what the call attends to, or None.
+    conditionings it is that the step asked for. padding: of the texts. entered: layers that were; none where another node answers
+    from a cache. waiting: those of them that have not been coupled yet. sharing: what is shown of the references where not all
+    of it. masses: of each layer, how much generated rows attend to references, [S * M, h, w], where that is asked for. pages: of
+    each chunk, where its references are kept: a call of references alone, which has no pictures to generate, writes them, others
+    read them. strengths: of levels, by how much references' strengths are multiplied there. words: of each chunk, those that its
+    pictures' places are found by. heats: of each layer, how much these are attended to. take: records what the call attends to,
+    or None.
     """
 
     layouts: tuple[Layout, ...]
@@ -79,6 +80,7 @@ class SetCall:
     levels: frozenset[str]
     terms: tuple[int, ...] = ()
     padding: Padding | None = None
+    entered: set[Layer] = field(default_factory=set)
     waiting: set[Layer] = field(default_factory=set)
     sharing: Sharing | None = None
     masses: list[torch.Tensor] = field(default_factory=list)
@@ -95,14 +97,14 @@ class SetCall:
             self.masses.append(mass.unflatten(0, (-1, rows)).mean(dim=0).unflatten(1, (height, width)).float())
 
     def attended(self, size: tuple[int, int]) -> torch.Tensor | None:
-        """After the call: the mean of `masses` on the latent grid, [S * M, h, w]; None if there are none."""
+        """After the call: the mean of `masses` on the latent grid, [S * M, h, w]; None if not asked for, or no layer ran."""
         if not self.masses:
             asked = (
                 self.sharing is not None
                 and self.sharing.weighed
                 and any(view.references and view.share == 1 for view in self.views)
             )
-            if asked and self.levels and self.layouts[0].references:
+            if asked and self.levels and self.layouts[0].references and self.entered:
                 raise ValueError(
                     "JeDi: `color_match` needs a layer of self-attention that tells where the subject is, but other nodes merged "
                     "or replaced all of them at the chosen levels. Remove such a node (Token Merging, PAG), or set `color_match` "
@@ -126,8 +128,8 @@ class SetCall:
             first = rows.stop
 
     def looked(self, size: tuple[int, int]) -> torch.Tensor | None:
-        """After the call: `heats` as one on the latent grid, [S * M, K + 1, h, w]; None if no chunk is about words."""
-        if not any(self.words):
+        """After the call: `heats` as one on the latent grid, [S * M, K + 1, h, w]; None without words, or if no layer ran."""
+        if not any(self.words) or not self.entered:
             return None
         if not self.heats:
             raise ValueError(
@@ -178,6 +180,7 @@ def _everywhere(found: dict, blocks: Iterable[tuple[str, int]], wrap: Callable) 
 def _enter(n, k, v, extra_options):
     """A function for `attn1_patch`: self-attention of a layer begins."""
     call = extra_options[KEY]
+    call.entered.add(_layer(extra_options))
     if level(extra_options) in call.levels:
         call.waiting.add(_layer(extra_options))
     return n, k, v

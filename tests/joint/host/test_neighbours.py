@@ -1,5 +1,7 @@
 """A joint set next to the host's other model patches, and runs that no longer fit their set."""
 
+from dataclasses import replace
+
 import comfy.controlnet
 import comfy.gligen
 import comfy.hooks
@@ -16,8 +18,9 @@ from comfy_extras.nodes_rebatch import LatentRebatch
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 from same_subject.nodes.host import unet as unet_blocks
-from same_subject.nodes.joint import layout
+from same_subject.nodes.joint import layout, settings
 from same_subject.nodes.joint.host.attention import KEY
+from same_subject.nodes.joint.places import Words
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import apply, case, gap, made, sample
 
@@ -345,6 +348,30 @@ def test_caches_skip_steps_before_and_after_jedi_and_the_references_come_back(un
     assert all(gap(made(result, one), made(plain, one)) > VISIBLE for result in results)
     assert all(torch.equal(result[one.layout.reference_rows], one.joint_set.references) for result in results)
     assert torch.equal(*results) == (cache == "EasyCache")
+
+
+@pytest.mark.parametrize("asked", ("colours", "places"))
+def test_a_step_that_a_cache_answers_goes_on_without_what_no_layer_says(unet, asked):
+    """EasyCache answers inside the host's DIFFUSION_MODEL wrapper, before JeDi and after it alike."""
+    one, options = case(), {"reference_attention": settings.ITSELF_ONLY, "reference_strength": 3.0, "reference_noise": 0.6}
+    if asked == "colours":
+        options["color_match"] = 0.8
+    else:
+        words = Words((0, 1), (((1,), (2, 3), (5, 6)), ((4,), (1,), (7,))), (77, 77))
+        one = replace(one, joint_set=replace(one.joint_set, words=words))
+
+    def cached(model):
+        return EasyCacheNode.execute(model, 3.0, 0.15, 0.95, False).result[0]
+
+    ran, inside = [], unet.clone()
+    inside.set_model_input_block_patch(lambda h, given: (ran.append(given["block"] == ("input", 0)), h)[1])
+    for model in (apply(cached(inside), one.joint_set, **options), cached(apply(inside, one.joint_set, **options))):
+        ran.clear()
+        result = sample(model, one, steps=8)
+        assert 0 < sum(ran) < 8
+        assert result.isfinite().all() and torch.equal(result[one.layout.reference_rows], one.joint_set.references)
+    plain = {name: value for name, value in options.items() if name != "color_match"}
+    assert gap(made(result, one), made(sample(cached(apply(unet, case().joint_set, **plain)), case(), steps=8), one)) > VISIBLE
 
 
 def test_references_are_without_error_to_a_sampler_that_measures_it(unet):
