@@ -16,6 +16,14 @@ from . import channels, words
 
 TIMESTEP = 100
 """Of the one call: little noise. On drawn toys masks are equally good from 60 to 260."""
+NOT_LOOKING = (
+    "sampler_calc_cond_batch_function",
+    "sampler_pre_cfg_function",
+    "sampler_cfg_function",
+    "sampler_post_cfg_function",
+    "disable_cfg1_optimization",
+)
+"""Model options by which other nodes guide a sampler; to look, only the network is needed."""
 
 
 @torch.inference_mode()
@@ -87,7 +95,7 @@ class Looked:
 def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) -> Looked:
     """One call of the ModelPatcher ``model`` on a picture with little noise. clean, noise: [1, C, h, w], unscaled.
 
-    Other nodes' replacements of attention do not act in this call.
+    Other nodes' replacements of attention and their guidance do not act in this call.
     """
     text: list[torch.Tensor] = []
     itself: list[tuple[torch.Tensor, torch.Tensor, tuple[int, int]]] = []
@@ -108,6 +116,7 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
         return attention.attend(q, k, v, extra_options)
 
     model = model.clone()
+    model.model_options = {key: value for key, value in model.model_options.items() if key not in NOT_LOOKING}
     given = model.model_options["transformer_options"]
     model.model_options["transformer_options"] = {key: given[key] for key in given if key not in ("patches", "patches_replace")}
     for block in unet.attention_blocks(model, "JeDi"):

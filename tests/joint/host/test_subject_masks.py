@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 from same_subject.dev import pack
 from same_subject.nodes.demo.host import model as demo_model
@@ -117,3 +118,24 @@ def test_other_nodes_do_not_act_while_masks_are_looked_for(single, toys):
         all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
         and merged.model_options["transformer_options"]["patches"]
     )
+
+
+@pytest.mark.parametrize("kind", ("SAG", "another"))
+def test_nor_does_their_guidance(single, toys, kind):
+    """SAG needs scores of a layer that it replaced; others calculate terms of their own."""
+
+    def own_terms(args):
+        return [torch.zeros_like(args["input"])] * len(args["conds"])
+
+    one = set_of(single, toys[:2], [toys[0].captions[0], toys[1].captions[0]])
+    if kind == "another":
+        guided = single[0].clone()
+        guided.model_options["sampler_calc_cond_batch_function"] = own_terms
+        guided.set_model_sampler_cfg_function(lambda args: args["uncond"] + args["cond_scale"], disable_cfg1_optimization=True)
+        guided.set_model_sampler_pre_cfg_function(lambda args: [each * torch.nan for each in args["conds_out"]])
+    else:
+        guided = SelfAttentionGuidance.execute(single[0], 0.5, 2.0).result[0]
+    options = dict(guided.model_options)
+    found, expected = (subject_masks.find(model, one, None) for model in (guided, single[0]))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert guided.model_options == options
