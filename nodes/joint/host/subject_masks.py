@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import comfy.model_sampling
 import comfy.samplers
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ def find(model, joint_set: JointSet, channel_order: str | None) -> tuple[torch.T
     One call of the ModelPatcher ``model`` for each reference without a mask, which attends to its caption alone. A token of
     the grid belongs to the subject if its attention to the subject's word is above Otsu's threshold: as a share of the attention
     to that word and to the words after it, which name the background, carried along self-attention in the finest layers.
-    Raises ValueError where no word names the subject.
+    Raises ValueError where no word names the subject, and where attention is not finite.
     """
     known = joint_set.masks or (None,) * len(joint_set.references)
     return tuple(_found(model, joint_set, number, channel_order) if mask is None else mask for number, mask in enumerate(known))
@@ -49,6 +50,12 @@ def _found(model, joint_set: JointSet, number: int, channel_order: str | None) -
     looked = look(model, conditioning, clean, joint_set.reference_noise()[number][None])
     heat, rest = (looked.text[..., positions].sum(dim=-1) for positions in (word, after))
     heat = looked.spread(heat / (heat + rest) if after else heat)
+    if not heat.isfinite().all():
+        raise ValueError(
+            f"JeDi: `subject_masks` is `auto`, but what the model attends to in reference {number + 1} is not finite, so its "
+            "subject is nowhere. Start ComfyUI with --force-fp32, as half precision may be too little for this model, or connect "
+            "masks to Reference Pictures."
+        )
     return (heat > sharing.otsu(heat.flatten()[None])).to(clean)
 
 
@@ -125,11 +132,24 @@ def look(model, conditioning: list, clean: torch.Tensor, noise: torch.Tensor) ->
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(conditioning, conditioning)
     guider.set_cfg(1.0)
-    sigma = model.get_model_object("model_sampling").sigma(torch.tensor(float(TIMESTEP)))
+    sigma = _level(model.get_model_object("model_sampling"))
     sampler = comfy.samplers.sampler_object("euler")
     guider.sample(noise, clean, sampler, torch.stack((sigma, torch.zeros_like(sigma))).float(), disable_pbar=True, seed=0)
     seen = places.clearest(text, tuple(clean.shape[-2:]))[0].movedim(0, -1)
     return Looked(seen, tuple((q.cpu(), k.cpu(), shape) for q, k, shape in itself))
+
+
+def _level(sampling) -> torch.Tensor:
+    """The noise level at `TIMESTEP` of a host's model sampling.
+
+    One that does not count its timesteps so far (EDM, continuous V) gets the level of Stable Diffusion's schedule there, by the
+    spread of its own data.
+    """
+    timestep = torch.tensor(float(TIMESTEP))
+    if sampling.timestep(sampling.sigma_max) > TIMESTEP:
+        return sampling.sigma(timestep)
+    level = comfy.model_sampling.ModelSamplingDiscrete().sigma(timestep) * getattr(sampling, "sigma_data", 1.0)
+    return level.clamp(float(sampling.sigma_min), float(sampling.sigma_max))
 
 
 def _resized(heat: torch.Tensor, size) -> torch.Tensor:

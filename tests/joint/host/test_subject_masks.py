@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM, ModelSamplingContinuousV
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 from same_subject.dev import pack
@@ -19,6 +21,8 @@ SEED = 40_000_000
 TOYS = 12
 AGREEMENT = 0.6
 """Mean intersection over union; 0.79 was seen, and 0.33 is what a mask of a random third of the picture gives."""
+AGREEMENT_OFF = 0.5
+"""The same where the network is given timesteps that it was not trained with; 0.6 was seen."""
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +143,48 @@ def test_nor_does_their_guidance(single, toys, kind):
     found, expected = (subject_masks.find(model, one, None) for model in (guided, single[0]))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert guided.model_options == options
+
+
+def levels_of(model, one):
+    """The masks that are found, and the noise levels at which the model is called for them, [calls]."""
+    seen, model = [], model.clone()
+
+    def watched(executor, x, t, *args, **kwargs):
+        seen.append(t)
+        return executor(x, t, *args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", watched)
+    found = subject_masks.find(model, one, None)
+    return found, torch.cat(seen)
+
+
+@pytest.mark.parametrize(
+    ("node", "given", "spread"),
+    (
+        (ModelSamplingContinuousEDM, ("eps", 120.0, 0.002), 1.0),
+        (ModelSamplingContinuousEDM, ("edm", 80.0, 0.002), 0.5),
+        (ModelSamplingContinuousEDM, ("cosmos_rflow", 80.0, 0.002), 1.0),
+        (ModelSamplingContinuousV, ("v_prediction", 500.0, 0.03), 1.0),
+    ),
+)
+def test_a_model_without_counted_timesteps_looks_at_as_little_noise(single, toys, node, given, spread):
+    """Playground v2.5 (EDM, data of half the spread) and CosXL are such; this network does not know the timesteps it gets."""
+    one = set_of(single, toys, [toy.captions[0] for toy in toys])
+    _, counted = levels_of(single[0], one)
+    assert torch.equal(counted, single[0].get_model_object("model_sampling").sigma(torch.tensor([100.0])).expand(TOYS))
+    found, level = levels_of(node().patch(single[0], *given)[0], one)
+    assert torch.allclose(level, counted * spread)
+    assert agreement(found, drawn(toys, one.references.shape[-2:])) > AGREEMENT_OFF
+
+
+def test_the_level_is_one_that_the_model_has(single, toys):
+    one = set_of(single, toys[:1], [toys[0].captions[0]])
+    for most, least, expected in ((500.0, 0.7, 0.7), (0.2, 0.03, 0.2)):
+        model = ModelSamplingContinuousV().patch(single[0], "v_prediction", most, least)[0]
+        assert levels_of(model, one)[1].tolist() == pytest.approx([expected])
+
+
+def test_attention_that_is_not_finite_is_said(single, toys):
+    one = set_of(single, toys[:1], [toys[0].captions[0]])
+    with pytest.raises(ValueError, match="^JeDi: `subject_masks` is `auto`.* reference 1 is not finite.*--force-fp32"):
+        subject_masks.find(single[0], replace(one, references=one.references * torch.inf), None)
