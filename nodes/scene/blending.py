@@ -25,7 +25,7 @@ Auto: own with S = all steps where the sampler can follow it, else blend.
 """
 
 Predict = Callable[[list[torch.Tensor], torch.Tensor], Sequence[torch.Tensor]]
-"""(K + 1 latents [B, C, h, w], noise level) -> K + 1 denoised predictions."""
+"""(K + 1 latents [B, C, h, w], noise level) -> K + 1 denoised predictions. May put moved latents into the list."""
 Report = Callable[[int, torch.Tensor, torch.Tensor], None]
 """(step from 0, Z_{j+1}, blended denoised predictions)."""
 
@@ -69,6 +69,7 @@ def multi_concept(
         begun = [level == float("inf") or float(sigmas[number]) <= level for level in highest]
         latents = [background, *(own if acts else background for own, acts in zip(concepts, begun, strict=True))]
         denoised = predict(latents, sigmas[number])
+        latents = [own if acts else latents[0] for own, acts in zip(latents, (True, *begun), strict=True)]
         if report is not None:
             report(number, blended, blend(denoised, blend_weights))
         latents = [euler_step(z, x0, sigmas[number], sigmas[number + 1]) for z, x0 in zip(latents, denoised, strict=True)]

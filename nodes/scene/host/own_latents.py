@@ -9,6 +9,7 @@ import comfy.samplers
 import torch
 from comfy.k_diffusion import sampling as k_diffusion
 
+from ...host import moving
 from .. import blending
 
 STACKED = "same_subject_stacked"
@@ -39,15 +40,17 @@ def algorithm_1(sampler, blend_weights: torch.Tensor, last_steps: int, highest: 
         wide = comfy.samplers.KSamplerX0Inpaint(model.inner_model, model.sigmas)
         wide.noise = model.noise.repeat(count, 1, 1, 1)
         wide.latent_image = None if model.latent_image is None else model.latent_image.repeat(count, 1, 1, 1)
-        options = extra_args["model_options"]
+        followed, options = moving.Following(wide), extra_args["model_options"]
         options = {**options, "transformer_options": {**options.get("transformer_options", {}), STACKED: True}}
         mask = extra_args.get("denoise_mask")
         mask = None if mask is None else mask.repeat(count, 1, 1, 1)
 
         def predict(latents: list[torch.Tensor], sigma: torch.Tensor) -> Sequence[torch.Tensor]:
             stack = torch.cat(latents)
-            sigma = sigma * stack.new_ones(len(stack))
-            return wide(stack, sigma, denoise_mask=mask, model_options=options, seed=extra_args.get("seed")).chunk(count)
+            sigma, seed = sigma * stack.new_ones(len(stack)), extra_args.get("seed")
+            denoised = followed(stack, sigma, denoise_mask=mask, model_options=options, seed=seed)
+            latents[:] = stack.chunk(count)  # a branch may have moved its own, in their place
+            return denoised.chunk(count)
 
         def report(number: int, blended: torch.Tensor, denoised: torch.Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()

@@ -23,6 +23,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...concepts import masks as pipeline
 from ...concepts.places import Concepts
+from ...host import moving
 from .. import blending
 from ..branch import Branch
 from . import checks, identities
@@ -111,7 +112,7 @@ class Scene:
                 sampler = algorithm_1(sampler, run.blend_weights, len(sigmas) - 1, run.highest)
         for kind, wrapper in ((WrappersMP.PREPARE_SAMPLING, run.prepare_sampling), (WrappersMP.PREDICT_NOISE, run.predict_noise)):
             comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)
-        return run.open(executor, noise, latent_image, sampler, sigmas, *args, **kwargs)
+        return run.open(executor, noise, latent_image, moving.following(sampler), sigmas, *args, **kwargs)
 
 
 class _Concept(comfy.samplers.CFGGuider):
@@ -239,6 +240,10 @@ class SceneRun:
         inside = options["transformer_options"] = dict(options.get("transformer_options", {}))
         stacked, count = inside.pop(STACKED, False), 1 + len(self.concepts)
         latents = list(x.chunk(count)) if stacked else [x] * count
+        if own := inside.pop(moving.KEY, None):
+            inside[moving.KEY], *others = own.chunk(count) if stacked else [own] * count
+            for concept, part in zip(self.concepts, others, strict=True):
+                concept.step_options = moving.telling(concept.step_options, part)
         sigma = timestep[: len(latents[0])]
         options, added = self._without_the_samplers_own(options)
         late = any(isfinite(level) for level in self.highest)

@@ -27,7 +27,7 @@ FIRST = "diffusion_model.input_blocks.0.0."
 class Run:
     """A run of a sampler. networks: on the device, where the host put them. unpatched: the model's weights that are exchanged.
 
-    boxes: of the subjects. height, width: of its latents.
+    boxes: of the subjects. height, width: of its latents. masked: whether there is a noise mask.
     """
 
     networks: Networks
@@ -36,6 +36,7 @@ class Run:
     boxes: tuple[where.Box, ...]
     height: int
     width: int
+    masked: bool
     cache: dict[tuple, Any] = field(default_factory=dict)
 
     def keep(self, key: tuple, make: Callable[[], Any]) -> Any:

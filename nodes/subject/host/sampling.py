@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 
-from ...host import chunk_tags, unet
+from ...host import chunk_tags, moving, unet
 from ...joint import guidance
 from ...joint.host import guiding
 from .. import where
@@ -70,7 +70,7 @@ class SubjectSampling:
         model.set_additional_models(KEY, [self.subjects.adapter.patcher])
         return model
 
-    def outer_sample(self, executor, noise, latent_image, *args, **kwargs):
+    def outer_sample(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         """A run: checked, and its conditioning tagged, with the terms that guidance and steps without subjects need beside it."""
         guider = executor.class_obj
         self._check_guider(guider)
@@ -84,11 +84,14 @@ class SubjectSampling:
         patched = guider.model_patcher.get_key_patches(PREFIX)
         exchanged = {key: values[0] for key, values in patched.items() if self._is_exchanged(key)}
         unpatched = {key: value[0] if isinstance(value, tuple) else value for key, value in exchanged.items()}
-        run = Run(self.subjects.adapter.networks, self.subjects, unpatched, boxes, height, width)
+        masked = denoise_mask is not None
+        run = Run(self.subjects.adapter.networks, self.subjects, unpatched, boxes, height, width, masked)
         guider.conds = self._conds(guider.conds)
         options = guider.model_options.get("transformer_options", {})
         guider.model_options = {**guider.model_options, "transformer_options": {**options, RUN: run}}
-        return executor(noise, latent_image, *args, **kwargs)
+        if self.settings.steering.steps:
+            sampler = moving.following(sampler)
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
 
     @staticmethod
     def _is_exchanged(key: str) -> bool:
@@ -126,13 +129,13 @@ class SubjectSampling:
         guider, options = executor.class_obj, dict(model_options or {})
         sampling = guider.inner_model.model_sampling
         given = dict(options.get("transformer_options", {}))
-        run, sigma = given.pop(RUN, None), float(timestep.max())
+        run, own, sigma = given.pop(RUN, None), given.pop(moving.KEY, None), float(timestep.max())
         if run is None:
             raise ValueError("Apply Subjects: the model was called outside of a sampler's run. Remove the node that does so.")
         if not self._has_subjects(sampling, sigma):
             conds = guider.conds
-            own = {name.removeprefix(ORIGINAL): entries for name, entries in conds.items() if name.startswith(ORIGINAL)}
-            guider.conds = {**conds, **own}
+            original = {name.removeprefix(ORIGINAL): entries for name, entries in conds.items() if name.startswith(ORIGINAL)}
+            guider.conds = {**conds, **original}
             try:
                 return executor(x, timestep, {**options, "transformer_options": {**given, STEP: None}}, seed)
             finally:
@@ -141,7 +144,7 @@ class SubjectSampling:
         within = sampling.percent_to_sigma(self.settings.start) >= sigma >= sampling.percent_to_sigma(self.settings.end)
         step = Step(run, self.settings.strength if within else 0.0, self.settings.levels, three)
         if self._is_steered(sampling, sigma, given):
-            self._steer(guider, x, timestep, {**options, "transformer_options": {**given, STEP: step}})
+            self._steer(guider, x, own, timestep, {**options, "transformer_options": {**given, STEP: step}})
         options["transformer_options"] = {**given, STEP: step}
         if three:
             options = guiding.three_terms(options, guider.conds[PARTIAL], guidance.IMAGE_FIRST, self.settings.image_scale)
@@ -153,15 +156,21 @@ class SubjectSampling:
         before = 0 if levels is None else int((levels > sigma * (1 + 1e-4)).sum())
         return before < self.settings.steering.steps
 
-    def _steer(self, guider, x: torch.Tensor, timestep: torch.Tensor, options: dict) -> None:
-        """Move the sampler's own latents ``x``, in their place."""
+    def _steer(self, guider, x: torch.Tensor, own: moving.Own | None, timestep: torch.Tensor, options: dict) -> None:
+        """Move latents ``x``, in their place, and the sampler's ``own`` that they were made of; None where they are these."""
         chosen, step = self.settings.steering, options["transformer_options"][STEP]
         run, levels = step.run, options["transformer_options"]["sample_sigmas"]
+        if own is None and run.masked:
+            raise ValueError(
+                "Apply Subjects: attention control moves the sampler's latents, but there is a noise mask, and this sampler does "
+                "not show its latents under one. Choose a sampler of KSampler, remove the noise mask, or set `control_steps` to "
+                "0."
+            )
         entries = [{key: value for key, value in entry.items() if key != "control"} for entry in guider.conds["positive"]]
 
         def predict(latents: torch.Tensor, level: torch.Tensor, watch: steering.Watch) -> None:
-            own = {**options["transformer_options"], STEP: replace(step, three_terms=False, watch=watch)}
-            comfy.samplers.calc_cond_batch(guider.inner_model, [entries], latents, level, {**options, "transformer_options": own})
+            its = {**options["transformer_options"], STEP: replace(step, three_terms=False, watch=watch)}
+            comfy.samplers.calc_cond_batch(guider.inner_model, [entries], latents, level, {**options, "transformer_options": its})
 
         with steering.differentiable((guider.inner_model.diffusion_model, run.networks)):
             sigma = timestep.expand(len(x)).clone()
@@ -170,7 +179,11 @@ class SubjectSampling:
         number = int((levels > float(timestep.max()) * (1 + 1e-4)).sum())
         scale = chosen.scale * (1 - 0.5 * number / max(1, chosen.steps - 1)) ** 0.5
         acting = torch.tensor([loss > chosen.stop for loss in losses], device=x.device).view(-1, 1, 1, 1)
-        x -= (scale * acting * gradient).to(x)
+        by = (scale * acting * gradient).to(x)
+        if own is None:
+            x -= by
+        else:
+            own.move(x, by)
 
     def _has_subjects(self, sampling, sigma: float) -> bool:
         """t > α T of equation 4, where t counts from 1 to T."""

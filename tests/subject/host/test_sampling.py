@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import comfy.model_patcher
 import comfy.sample
+import comfy.samplers
 import pytest
 import torch
 from same_subject.nodes.subject import settings
@@ -35,13 +36,19 @@ def text(kind, said, **beside):
     return [[states, {**others, **beside}]]
 
 
-def run(model, subjects=None, kind="sd15", cfg=3.0, rows=1, size=(8, 8), positive="a dog is sks", seed=5, steps=2, **beside):
-    """Latents of a run whose texts stand for those of Subject Prompt."""
+def run(
+    model, subjects=None, kind="sd15", cfg=3.0, rows=1, size=(8, 8), positive="a dog is sks", seed=5, steps=2, mask=None,
+    sampler="euler", callback=None, **beside
+):  # fmt: skip
+    """Latents of a run whose texts stand for those of Subject Prompt. mask: of the noise, [1 or rows, h, w]."""
     own = {} if subjects is None else {prompting.SUBJECTS: subjects}
     latent = torch.zeros(rows, 4, *size)
     noise = comfy.sample.prepare_noise(latent, seed)
     texts = text(kind, positive, **own, **beside), text(kind, "", **beside)
-    return comfy.sample.sample(model, noise, steps, cfg, "euler", "normal", *texts, latent, seed=seed, disable_pbar=True)
+    return comfy.sample.sample(
+        model, noise, steps, cfg, sampler, "normal", *texts, latent, seed=seed, disable_pbar=True, noise_mask=mask,
+        callback=callback,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,8 +211,22 @@ def test_what_does_not_fit_is_refused(unets, unet):
 
 def prompt(model, adapter, one, **chosen):
     """Latents of a run as `run`, but with what Subject Prompt says of its words."""
-    words = tuple((2 + 4 * n, 4 + 4 * n) for n in range(len(one.each)))
-    return run(applying.apply(model, one, replace(PLAIN, **chosen)), one, rows=2, steps=3, **{prompting.WORDS: words})
+    return run(applying.apply(model, one, replace(PLAIN, **chosen)), one, rows=2, steps=3, **words(one))
+
+
+def words(one):
+    return {prompting.WORDS: tuple((2 + 4 * n, 4 + 4 * n) for n in range(len(one.each)))}
+
+
+class Steered:
+    """Runs of a model with attention control."""
+
+    def __init__(self, unet, steps=3):
+        self.one = subject_adapters.subjects(subject_adapters.subject_adapter(unet), LEFT, RIGHT)
+        self.model = applying.apply(unet, self.one, replace(PLAIN, steering=settings.Steering(steps, 2000.0)))
+
+    def __call__(self, mask=None, model=None, **more):
+        return run(model or self.model, self.one, rows=2, steps=4, mask=mask, **words(self.one), **more)
 
 
 def test_attention_control_moves_latents_along_the_gradient(unet, monkeypatch):
@@ -243,3 +264,67 @@ def test_attention_control_lowers_its_loss(unet):
         patch.setattr(steering, "moves", recorded)
         still, pulled = losses(0.0), losses(2000.0)
     assert pulled[0] == still[0] and pulled[1] < still[1] and pulled[2] < still[2]
+
+
+@pytest.mark.parametrize("sampler", ("euler", "dpmpp_2m"))
+def test_attention_control_moves_the_samplers_latents_under_a_noise_mask(unet, sampler):
+    steered, mask = Steered(unet), torch.ones(1, 8, 8)
+    plain = steered(sampler=sampler)
+    assert torch.equal(steered(mask, sampler=sampler), plain), "a mask of ones masks nothing"
+    assert gap(Steered(unet, steps=0)(mask, sampler=sampler), plain) > VISIBLE
+
+
+def test_attention_control_moves_what_is_not_masked(unet, monkeypatch):
+    from same_subject.nodes.subject.host import steering
+
+    monkeypatch.setattr(steering, "moves", lambda x, *_: (torch.full_like(x, 0.01), [1.0] * len(x), 1))
+    mask = torch.linspace(0, 1, 8).expand(1, 8, 8)
+    still, moved = (begun(Steered(unet, steps), mask) for steps in (0, 1))
+    assert torch.allclose(still - moved, (20 * mask).expand(2, 4, 8, 8), atol=1e-4)
+
+
+def begun(steered, mask):
+    """The sampler's latents when its first step was computed."""
+    seen = []
+    steered(mask, callback=lambda number, denoised, x, steps: seen.append(x.clone()))
+    return seen[0]
+
+
+def test_attention_control_asks_for_the_mask_that_acts(unet):
+    """A node's function of the mask, as of Differential Diffusion: here, it takes the mask away."""
+    steered = Steered(unet)
+    model = steered.model.clone()
+    model.set_model_denoise_mask_function(lambda sigma, mask, extra_options: torch.ones_like(mask))
+    plain = steered(sampler="euler")
+    half = torch.ones(1, 8, 8)
+    half[:, :, 4:] = 0
+    assert torch.equal(steered(half, model), plain) and not torch.equal(steered(half), plain)
+
+
+class Alone(comfy.samplers.Sampler):
+    """A sampler that is no function of the host's."""
+
+    def sample(self, *args, **kwargs):
+        return comfy.samplers.sampler_object("euler").sample(*args, **kwargs)
+
+
+def test_attention_control_refuses_a_mask_where_it_does_not_see_the_samplers_latents(unet, monkeypatch):
+    steered, mask = Steered(unet), torch.ones(1, 8, 8)
+    plain = steered()
+    monkeypatch.setattr(comfy.samplers.KSampler, "sample", with_sampler(Alone()))
+    assert torch.equal(steered(), plain)
+    with pytest.raises(ValueError, match="^Apply Subjects: attention control .* noise mask"):
+        steered(mask)
+    assert torch.isfinite(Steered(unet, steps=0)(mask)).all()
+
+
+def with_sampler(sampler):
+    """A `KSampler.sample` of the host with another sampler."""
+
+    def sample(self, noise, positive, negative, cfg, latent_image=None, denoise_mask=None, disable_pbar=False, seed=None, **_):
+        return comfy.samplers.sample(
+            self.model, noise, positive, negative, cfg, self.device, sampler, self.sigmas, self.model_options,
+            latent_image, denoise_mask, None, disable_pbar, seed,
+        )  # fmt: skip
+
+    return sample
