@@ -11,6 +11,7 @@ Nothing that belongs to a run outlives it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -126,6 +127,7 @@ class _Concept(comfy.samplers.CFGGuider):
         sampling = background.model_patcher.get_model_object("model_sampling")
         self.highest = float("inf") if branch.denoise >= 1 else float(sampling.percent_to_sigma(1 - branch.denoise))
         self.step_options: dict = {}
+        self.rows = 0
         if self.joint_set is None:
             return
         if self.joint_set.start is not None:
@@ -140,6 +142,16 @@ class _Concept(comfy.samplers.CFGGuider):
                 f"{tuple(self.joint_set.references.shape[1:])} (channels, height, width), but the scene has {needed[0]} of "
                 f"{tuple(needed[1:])}. Give Joint Set one prompt for each picture of the scene, and the scene's size."
             )
+
+    def outer_sample(self, *args, **kwargs):
+        """As the host's, but ``rows`` is what it counts memory for: with a set's, and with a third term."""
+        given = WrappersMP.PREPARE_SAMPLING, KEY, self._count
+        comfy.patcher_extension.add_wrapper_with_key(*given, self.model_options, is_model_options=True)
+        return super().outer_sample(*args, **kwargs)
+
+    def _count(self, executor, model, noise_shape, *args, **kwargs):
+        self.rows = noise_shape[0]
+        return executor(model, noise_shape, *args, **kwargs)
 
     def widen(self, rows: torch.Tensor, rest: torch.Tensor | float = 0.0) -> torch.Tensor:
         """The scene's rows [B, ...] as this branch's model takes them; ``rest`` fills the rows of references."""
@@ -218,18 +230,19 @@ class SceneRun:
         return result[0]
 
     def prepare_sampling(self, executor, model, noise_shape, conds, *args, **kwargs):
-        """The last loading of a run: all models and ControlNets at once, with memory for all branches of one batch.
+        """The last loading of a run: all models and ControlNets at once, with memory for the largest batch of branches.
 
         Whatever was loaded for a concept before could have been unloaded for the next one.
         """
-        shared = [concept for concept in self.concepts if concept.model_patcher is model]
+        rows = Counter({model: noise_shape[0]})
+        for concept in self.concepts:
+            rows[concept.model_patcher] += concept.rows
         others = [one.model_patcher for one in self.concepts if one.model_patcher.model is not model.model]
         together = dict(conds)
         for number, concept in enumerate(self.concepts):
             together |= {f"{KEY} {number} {name}": entries for name, entries in concept.conds.items()}
         together[f"{KEY} models"] = [{"additional_models": others}]
-        rows = noise_shape[0] * (1 + len(shared))
-        real_model, _, models = executor(model, [rows, *noise_shape[1:]], together, *args, **kwargs)
+        real_model, _, models = executor(model, [max(rows.values()), *noise_shape[1:]], together, *args, **kwargs)
         for concept in self.concepts:
             concept.model_patcher.model_patches_to(concept.model_patcher.load_device)
         return real_model, conds, models

@@ -5,6 +5,7 @@ import itertools
 from itertools import pairwise
 
 import comfy.controlnet
+import comfy.sampler_helpers
 import comfy.samplers
 import pytest
 import torch
@@ -116,6 +117,24 @@ def test_face_controlnets_of_all_concepts_are_one_call(monkeypatch):
     assert counted == [2, 2] * 2
     bare = [Branch(words, null, None, mask) for mask in masks]
     assert gap(identities.sample(install(unet, bare, "own"), words, null), together) > VISIBLE
+
+
+@pytest.mark.parametrize("own_model", (False, True))
+@pytest.mark.parametrize("guidance, others, rows", (("joint", 1, 7), ("text first", 1, 11), ("joint", 7, 8)))
+def test_the_last_load_has_memory_for_the_largest_batch_of_branches(unet, monkeypatch, own_model, guidance, others, rows):
+    """Rows of a term: those of a joint set, 1.5 times with three terms, or those of all who share the scene's model."""
+    counted, estimate = [], comfy.sampler_helpers.estimate_memory
+
+    def noted(model, noise_shape, conds):
+        counted.append(noise_shape[0])
+        return estimate(model, noise_shape, conds)
+
+    monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", noted)
+    case, chain = sets.case(generated=1, references=6), branches(others)
+    jedi = sets.apply(models.model("sd15", seed=7) if own_model else unet, case.joint_set, guidance)
+    subject = Branch(case.positive, case.negative, jedi, chain[0].mask, case.joint_set)
+    sample(install(unet, (subject, *chain[1:], chain[0])))
+    assert counted[-1] == rows and len(counted) == 2 + others
 
 
 @pytest.mark.parametrize("guidance", ("joint", "text first"))
