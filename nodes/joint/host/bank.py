@@ -2,15 +2,15 @@
 
 References that do not look at pictures to generate are at a noise level what they were in the last run, whatever is painted.
 A page holds what one conditioning's references show in one call: of the tokens that are shown, in every layer, in the precision
-that the model runs in. It is used again only where everything that the UNet would get for these rows is equal, to the bit, so
-that a page is never of another subject, caption, noise level or size; the model's weights and what acts in it are part of its
-name.
+that the model runs in. On the device it stays no longer than its run. It is used again only where everything that the UNet
+would get for these rows is equal, to the bit, so that a page is never of another subject, caption, noise level or size; the
+model's weights and what acts in it are part of its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -51,6 +51,11 @@ class Page:
         pairs = zip(unions, shown.parts(k, references), shown.parts(v, references), strict=True)
         self.layers[layer] = [(_chosen(keys, union), _chosen(values, union)) for union, keys, values in pairs]
 
+    @property
+    def device(self) -> torch.device:
+        """Where its keys and values are."""
+        return next((x.device for parts in self.layers.values() for pair in parts for x in pair), torch.device("cpu"))
+
     def read(self, layer: tuple, like: torch.Tensor) -> list[KeysValues]:
         """Keys and values of a layer, on the device and in the precision of ``like``."""
         return [(k.to(like, non_blocking=True), v.to(like, non_blocking=True)) for k, v in self.layers[layer]]
@@ -74,12 +79,15 @@ class Run:
                 return page
         return None
 
-    def keep(self, model, name: tuple, page: Page) -> None:
-        """Keep a page within the budget. Pages that this run did not use make room, the oldest first; others do not."""
+    def keep(self, model, name: tuple, page: Page, needed: float) -> None:
+        """Keep a page within the budget. Pages that this run did not use make room, the oldest first; others do not.
+
+        needed: bytes that the device must have for the call that the page is for.
+        """
         pages = _kept.setdefault(model, {})
         if _make_room(pages, self.most_bytes - page.bytes, self):
             page.run = self
-            _settle(page)
+            _settle(page, needed)
             pages.setdefault(self._named(model, name), []).append(page)
 
     def _named(self, model, name: tuple) -> tuple:
@@ -98,9 +106,28 @@ def begin(model, most_bytes: int) -> Run | None:
     return run
 
 
+def end(model) -> None:
+    """After a run, whatever became of it: no page of the BaseModel is left on a device, where the host could not take it away.
+
+    One that cannot be moved is not kept.
+    """
+    pages = _kept.get(model, {})
+    for name, found in list(pages.items()):
+        try:
+            for page in found:
+                _take_away(page)
+        except RuntimeError:
+            del pages[name]
+
+
 def size(model) -> int:
     """Bytes that pages of a BaseModel take."""
     return sum(_bytes(_kept.get(model, {})))
+
+
+def on_device(model, device: torch.device) -> int:
+    """Bytes that they take on a device."""
+    return sum(page.bytes for found in _kept.get(model, {}).values() for page in found if page.device.type == device.type)
 
 
 def is_possible(model) -> bool:
@@ -130,27 +157,33 @@ def _chosen(x: torch.Tensor, union: torch.Tensor | None) -> torch.Tensor:
     return x.clone() if union is None else x[:, union]
 
 
-def _settle(page: Page) -> None:
-    """Move a page that the device has no room for to memory that the device reads fast."""
-    device = next(iter(page.layers.values()))[0][0].device if page.layers else torch.device("cpu")
-    if device.type == "cpu":
+def _settle(page: Page, needed: float) -> None:
+    """Take away a page that the device has no room for beside what is needed."""
+    if page.device.type == "cpu":
         return
-    free = comfy.model_management.get_free_memory(device) - comfy.model_management.minimum_inference_memory()
-    if free > page.bytes:
+    needed = max(needed, comfy.model_management.minimum_inference_memory())
+    if comfy.model_management.get_free_memory(page.device) - needed <= page.bytes:
+        _take_away(page)
+
+
+def _take_away(page: Page) -> None:
+    """Move a page from its device to memory that the device reads fast."""
+    if page.device.type == "cpu":
         return
+    page.layers = {layer: [(_away(k), _away(v)) for k, v in parts] for layer, parts in page.layers.items()}
+    page.given = _each(_away, page.given)
 
-    def moved(x: torch.Tensor) -> torch.Tensor:
-        return x.cpu().pin_memory() if device.type == "cuda" else x.cpu()
 
-    page.layers = {layer: [(moved(k), moved(v)) for k, v in parts] for layer, parts in page.layers.items()}
+def _away(x: torch.Tensor) -> torch.Tensor:
+    return x.cpu().pin_memory() if x.device.type == "cuda" else x.cpu()
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two lists hold equal values; tensors must be equal to the bit."""
+    """Whether two lists hold equal values; tensors must be equal to the bit, wherever they are."""
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
     if torch.is_tensor(a) and torch.is_tensor(b):
-        return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+        return a.dtype == b.dtype and torch.equal(a.to(b.device), b)
     return type(a) is type(b) and a == b
 
 
@@ -158,7 +191,8 @@ def _state(model) -> bytes:
     """What the network of a BaseModel is at this moment: its patches, what was set on its layers, and samples of its weights."""
     network, patcher = model.diffusion_model, model.current_patcher
     kernel = comfy.ldm.modules.attention.optimized_attention
-    said = (patcher.patches_uuid, str(model.get_dtype_inference()), kernel.__module__, kernel.__qualname__, repr(kernel))
+    kernels = kernel.__module__, kernel.__qualname__, repr(kernel)
+    said = (patcher.patches_uuid, str(model.get_dtype_inference()), str(patcher.load_device), *kernels)
     digest = hashlib.sha256(repr((said, *(kept.own(part) for part in network.modules()))).encode())
     for weight in network.parameters():
         if type(weight.data) is torch.Tensor and weight.numel():
@@ -169,6 +203,10 @@ def _state(model) -> bytes:
 
 def copied(values: Any) -> Any:
     """Tensors of a nested list on their own, not as parts of larger ones."""
+    return _each(torch.clone, values)
+
+
+def _each(change: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
     if isinstance(values, Sequence) and not isinstance(values, str):
-        return [copied(one) for one in values]
-    return values.clone() if torch.is_tensor(values) else values
+        return [_each(change, one) for one in values]
+    return change(values) if torch.is_tensor(values) else values

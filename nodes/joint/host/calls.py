@@ -63,12 +63,13 @@ class Call:
             name = (sigma, alone, about.views[chunk].alone, tuple(sorted(about.levels)), tuple(inputs.x.shape), shown)
             page = run.find(model, name, given)
             if page is None:
+                needed = model.memory_required(list(self.inputs.x.shape))
                 page, this = Page(copied(given)), slice(chunk, chunk + 1)
                 views, terms = about.views[this], about.terms[this]
                 of_page = replace(about, layouts=(alone,), views=views, terms=terms, pages=(page,), words=(), take=None)
                 lists = {key: self.options[key][this] for key in ("cond_or_uncond", "uuids") if key in self.options}
                 self._result(inputs, own, of_page, {**self.options, **lists})
-                run.keep(model, name, page)
+                run.keep(model, name, page, needed)
             pages[chunk] = page
         return tuple(pages)
 

@@ -12,7 +12,7 @@ import torch
 
 from .. import guidance
 from ..layout import JointSet
-from . import tagging
+from . import bank, tagging
 
 REMEDY = (
     "Connect `latent` of Joint Set, or what a sampler made of it, straight to the sampler, and `joint_set` of the same "
@@ -116,6 +116,8 @@ def _too_large(model, joint_set: JointSet) -> str:
         f"JeDi: memory ran out on {layout.describe()} with latents of {shape[2]}x{shape[1]}. By ComfyUI's estimate about {most} "
         f"rows at once fit beside the model into the device's {gibibytes}. "
     )
+    if held := bank.on_device(model.model, model.load_device):
+        said += f"`bank` of JeDi Options held {max(1, round(held / 2**20))} MiB there: set it to 0. "
     if most <= layout.references:
         return said + "Make `width` and `height` of Joint Set smaller, or take fewer references."
     pictures = min(most - layout.references, layout.pictures)

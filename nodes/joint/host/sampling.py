@@ -169,8 +169,11 @@ class JointSampling:
         if self.settings.step_noise == settings.EACH_PICTURE:
             sampler = row_noise.for_rows(sampler, self.joint_set.layout)
         watched = strip.beside(callback, self.node, guider.model_patcher, self.joint_set.layout)
-        with checks.within_memory(guider.model_patcher, self.joint_set), watched as callback:
-            samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs).clone()
+        try:
+            with checks.within_memory(guider.model_patcher, self.joint_set), watched as callback:
+                samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, callback, *args, **kwargs).clone()
+        finally:
+            bank.end(guider.model_patcher.model)
         samples[held.rows] = held.latents.to(samples)
         if recorded is not None:
             recording.finish(recorded, samples)

@@ -1,10 +1,12 @@
 """Kept keys and values of references: the same pictures, and never of something else."""
 
 import gc
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import comfy.hooks
 import comfy.ldm.modules.attention
+import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
 import pytest
@@ -12,6 +14,7 @@ import torch
 from same_subject.nodes.joint import settings
 from same_subject.nodes.joint.host import bank
 from same_subject.nodes.joint.host.sampling import JointSampling
+from same_subject.tests.joint.host.test_checks import OutOfMemory, failing
 from same_subject.tests.joint.host.test_rows import LONG, ORDER, OTHERS, counted
 from same_subject.tests.tiny import models, sets
 from same_subject.tests.tiny.sets import case, gap, made, sample
@@ -408,3 +411,112 @@ def test_pages_go_with_their_model(unet):
     del other
     gc.collect()
     assert len(bank._kept) == before
+
+
+class OnGpu:
+    """A tensor as if on a GPU."""
+
+    device = torch.device("cuda", 0)
+
+    def __init__(self, x):
+        self.x, self.nbytes = x, x.nbytes
+
+    def to(self, like, non_blocking=False):
+        return self.x.to(like)
+
+    def cpu(self):
+        return OnHost(self.x)
+
+
+class OnHost:
+    """The same, on its way to memory that a GPU reads fast."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def pin_memory(self):
+        return self.x
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pages are made as if on a GPU: how many bytes are free there."""
+    chosen, free_elsewhere, free = bank._chosen, comfy.model_management.get_free_memory, [10**15]
+    monkeypatch.setattr(bank, "_chosen", lambda x, union: OnGpu(chosen(x, union)))
+    monkeypatch.setattr(
+        comfy.model_management,
+        "get_free_memory",
+        lambda device=None, *more: free[0] if device is not None and device.type == "cuda" else free_elsewhere(device, *more),
+    )
+    return free
+
+
+def on_gpu(model):
+    return bank.on_device(model.model, torch.device("cuda"))
+
+
+@contextmanager
+def watched(model, problem=None):
+    """How many bytes of pages are on the GPU at each call of the UNet. problem: is raised at the fourth."""
+    held = []
+
+    def call(*_):
+        held.append(on_gpu(model))
+        if problem is not None and len(held) == 4:
+            raise problem
+
+    hook = model.model.diffusion_model.register_forward_pre_hook(call)
+    try:
+        yield held
+    finally:
+        hook.remove()
+
+
+def test_a_page_stays_on_the_gpu_only_beside_all_that_its_call_needs(unet, gpu, monkeypatch):
+    one, asked, plenty = case(), [], 2**40
+    expected = painted(applied(unet, one, "image first"), one)
+    page = bank.size(unet.model) // 4
+    for beside, stays in ((page + 1, True), (page, False)):
+        bank.begin(unet.model, 0)
+        gpu[0] = plenty + beside
+        with monkeypatch.context() as patch:
+            patch.setattr(unet.model, "memory_required", lambda shape, **_: asked.append(shape) or plenty * (shape[0] == 12))
+            patch.setattr(comfy.model_patcher.ModelPatcher, "get_free_memory", lambda self, device: 10**15)
+            with watched(unet) as held:
+                assert torch.equal(painted(applied(unet, one, "image first"), one), expected)
+        assert held == ([0, page, 2 * page, 2 * page, 3 * page, 4 * page] if stays else [0] * 6)
+    assert [12, 4, sets.SIZE, sets.SIZE] in asked
+
+
+PROBLEMS = (None, OutOfMemory("CUDA out of memory"), comfy.model_management.InterruptProcessingException(), ValueError("other"))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_no_page_is_on_the_gpu_after_a_run_whatever_became_of_it(unet, gpu, problem):
+    one = case()
+    plain = painted(applied(models.model(), one), one)
+    with watched(unet, problem) as held, nullcontext() if problem is None else pytest.raises(type(problem)):
+        assert torch.equal(painted(applied(unet, one), one), plain)
+    assert held[-1] > 0 and on_gpu(unet) == 0 and bank.size(unet.model) == held[-1]
+    again, rows = counted(applied(unet, one), one)
+    assert rows == [4, 4] and torch.equal(made(again, one), plain)
+
+
+def test_a_page_that_cannot_be_moved_is_not_kept(unet, gpu, monkeypatch):
+    def full(self):
+        raise RuntimeError("no memory can be pinned")
+
+    monkeypatch.setattr(OnHost, "pin_memory", full)
+    one = case()
+    painted(applied(unet, one), one)
+    assert bank.size(unet.model) == 0
+
+
+def test_out_of_memory_names_a_bank_that_is_on_the_device(unet):
+    one = case()
+    model = applied(unet, one)
+    painted(model, one)
+    for budget, named in ((64, True), (0, False)):
+        with pytest.raises(OutOfMemory) as caught:
+            sample(failing(applied(unet, one, budget=budget), OutOfMemory("CUDA out of memory")), one)
+        assert ("`bank` of JeDi Options held 1 MiB there: set it to 0." in str(caught.value)) == named
