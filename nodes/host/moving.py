@@ -17,10 +17,10 @@ KEY = "same_subject_own_latents"
 
 @dataclass(eq=False)
 class Own:
-    """A sampler's latents [B, C, h, w], and the noise mask by which the guider's are made of them, None until it is known."""
+    """A sampler's latents [B, C, h, w], and the noise mask by which the guider's are made of them."""
 
     latents: torch.Tensor
-    mask: torch.Tensor | None = None
+    mask: torch.Tensor
 
     def move(self, x: torch.Tensor, by: torch.Tensor) -> None:
         """Take ``by``, a move of the guider's latents ``x``, from the sampler's where they are not masked, and from x so too."""
