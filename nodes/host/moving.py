@@ -63,6 +63,11 @@ def telling(model_options: dict, own: Own) -> dict:
     return {**model_options, "transformer_options": {**model_options.get("transformer_options", {}), KEY: own}}
 
 
+def can_move(sampler) -> bool:
+    """Whether a guider is called on a sampler's latents, or on what `Following` sees made of them; uni_pc calls it on copies."""
+    return not getattr(getattr(sampler, "sampler_function", None), "__name__", "").startswith("sample_unipc")
+
+
 def following(sampler):
     """A copy of the host's ``sampler`` that tells its guider of its own latents; one without a function as it is."""
     function = getattr(sampler, "sampler_function", None)

@@ -173,10 +173,10 @@ class _Concept(comfy.samplers.CFGGuider):
 
 
 class _Open(comfy.samplers.Sampler):
-    """A sampler that takes no step: it hands over to the next branch while its guider is open."""
+    """A sampler that takes no step: it hands over to the next branch while its guider is open. sampler: that of the scene."""
 
-    def __init__(self, proceed: Callable[[], None]):
-        self.proceed = proceed
+    def __init__(self, proceed: Callable[[], None], sampler):
+        self.proceed, self.sampler_function = proceed, getattr(sampler, "sampler_function", None)
 
     def sample(self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
         guider.step_options = extra_args["model_options"]
@@ -222,7 +222,7 @@ class SceneRun:
             clean = 0.0 if concept.joint_set is None else concept.joint_set.latent().to(latent_image)
             mask = None if denoise_mask is None else concept.widen(denoise_mask[:, :1], 1.0)
             concept.sample(
-                concept.widen(noise), concept.widen(latent_image, clean), _Open(lambda: enter(number + 1)), sigmas, mask,
+                concept.widen(noise), concept.widen(latent_image, clean), _Open(lambda: enter(number + 1), sampler), sigmas, mask,
                 disable_pbar=True, seed=seed,
             )  # fmt: skip
 

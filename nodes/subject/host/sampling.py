@@ -90,6 +90,11 @@ class SubjectSampling:
         options = guider.model_options.get("transformer_options", {})
         guider.model_options = {**guider.model_options, "transformer_options": {**options, RUN: run}}
         if self.settings.steering.steps:
+            if not moving.can_move(sampler):
+                raise ValueError(
+                    "Apply Subjects: attention control moves the sampler's latents, but uni_pc keeps its own to itself. Choose "
+                    "another sampler, such as euler or dpmpp_2m, or set `control_steps` to 0."
+                )
             sampler = moving.following(sampler)
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
 

@@ -85,3 +85,9 @@ def test_in_own_a_branch_moves_no_other(unet):
     nearly = torch.full((1, SIZE, SIZE), 1e-7)
     still, moved = (sample(*scene(unet, "concept", "own", nearly, STEPS, steps=steps)) for steps in (0, 3))
     assert gap(moved, still) < ROUNDING
+
+
+@pytest.mark.parametrize("which", ("background", "concept"))
+def test_a_sampler_that_keeps_its_latents_to_itself_is_refused(unet, which):
+    with pytest.raises(ValueError, match="Apply Subjects: attention control moves .* but uni_pc keeps its own to itself"):
+        sample(*scene(unet, which, "blend"), sampler="uni_pc")

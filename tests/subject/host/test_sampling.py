@@ -308,6 +308,13 @@ class Alone(comfy.samplers.Sampler):
         return comfy.samplers.sampler_object("euler").sample(*args, **kwargs)
 
 
+@pytest.mark.parametrize("sampler", ("uni_pc", "uni_pc_bh2"))
+def test_attention_control_refuses_a_sampler_that_keeps_its_latents_to_itself(unet, sampler):
+    with pytest.raises(ValueError, match="^Apply Subjects: attention control moves .* but uni_pc keeps its own to itself"):
+        Steered(unet)(sampler=sampler)
+    assert torch.isfinite(Steered(unet, steps=0)(sampler=sampler)).all()
+
+
 def test_attention_control_refuses_a_mask_where_it_does_not_see_the_samplers_latents(unet, monkeypatch):
     steered, mask = Steered(unet), torch.ones(1, 8, 8)
     plain = steered()
