@@ -72,7 +72,7 @@ def test_files_of_the_command_load_through_stock_loaders_and_begin_at_the_base(l
     shown = {}
     for name, method, steps, rate in (("base", "", 0, 0), ("untrained", LORA, 1, 1e-30), ("trained", LORA, 20, 1e-3),
                                       ("whole", FULL, 1, 1e-30)):  # fmt: skip
-        output = folders["checkpoints" if method == FULL else "loras"] / f"{name}.safetensors"
+        output = folders["checkpoints" if method == FULL else "loras"] / f"{kind}-{name}.safetensors"
         if method:
             chosen = {"checkpoint": base, "data": ["demo:8"], "output": output, "folder": tmp_path, "method": method}
             chosen |= {"steps": steps, "rate": rate, "rows": 2, "rank": 4, "side": 64}
